@@ -1,0 +1,104 @@
+"""The tasks of the project; `./doit list` is the manual. The work itself is a tool's, or a program's in ops/ and local/."""
+
+import sys
+from collections.abc import Iterable
+
+from ops.tasks import Task, program
+
+DOIT_CONFIG = {
+    "default_tasks": ["check"],
+    "backend": "json",  # several ./doit may run at once; the other backends lock
+    "dep_file": ".doit.json",
+    "verbosity": 2,
+}
+
+RUN = f"{sys.executable} -m"
+
+# What the secret scan leaves out, and why.
+NOT_SECRET_FILES = (
+    r"^(lib|requirements)/requirements.*\.txt$|^requirements/.*\.txt$",  # lock files: hashes of packages
+    r"^local/contract/gets\.(bin|abi\.json)$",  # compiled from the source beside it
+    r"^tests/vectors/",  # published test vectors of the signing scheme
+)
+
+
+def task_check() -> Task:
+    """lint, types, secrets and tests: what has to be green before a commit (this is the default)"""
+    return {"actions": None, "task_dep": ["lint", "types", "secrets", "test"]}
+
+
+def task_lint() -> Task:
+    """look for mistakes, bad style and unformatted files (ruff)"""
+    return {"actions": [f"{RUN} ruff check", f"{RUN} ruff format --check"]}
+
+
+def task_format() -> Task:
+    """format every Python file and repair what can be repaired safely (ruff)"""
+    return {"actions": [f"{RUN} ruff check --fix --exit-zero --quiet", f"{RUN} ruff format"]}
+
+
+def task_types() -> Task:
+    """check the types, strictly (mypy)"""
+    return {"actions": [f"{RUN} mypy"]}
+
+
+def task_imports() -> Task:
+    """check who imports whom: the arrows of docs/architecture.md (also part of test)"""
+    return {"actions": [f"{RUN} pytest -q tests/architecture/test_imports.py"]}
+
+
+def task_secrets() -> Task:
+    """look for secrets in every file that is or could be committed (detect-secrets)"""
+    files = "git ls-files -z --cached --others --exclude-standard"
+    left_out = " ".join(f"--exclude-files '{pattern}'" for pattern in NOT_SECRET_FILES)
+    scan = f"xargs -0 {RUN} detect_secrets.pre_commit_hook {left_out}"
+    return {"actions": [f"{files} >/dev/null && {files} | {scan}"]}
+
+
+def task_test() -> Task:
+    """run the tests: all with the coverage floor, or those named (test tests/lib -k mint); --long adds the long runs"""
+    return program("ops.suite")
+
+
+def task_serve() -> Task:
+    """run the whole system on this machine until Ctrl-C (--port N, --data DIR, --fresh)"""
+    return program("local.serve")
+
+
+def task_demo() -> Task:
+    """start the system on free ports, walk through the product's story and print it as a table"""
+    return program("local.demo")
+
+
+def task_keys() -> Task:
+    """API keys: keys create --client NAME --scopes A,B | keys list | keys revoke KEY_ID"""
+    return program("ops.keys")
+
+
+def task_migrate() -> Task:
+    """the database's indexes, validators and first entries: migrate status | up | down | new NAME"""
+    return program("ops.migrations")
+
+
+def task_new() -> Task:
+    """scaffold an endpoint with its test and its entry in project.yml: new PACKAGE/FUNCTION"""
+    return program("ops.scaffold")
+
+
+def task_hooks() -> Task:
+    """install the git hooks: lint, format, types, imports and the secret scan before each commit"""
+    return {"actions": [f"{RUN} pre_commit install"]}
+
+
+def task_lock() -> Task:
+    """lock the versions that the three .in files ask for; lock --upgrade takes newer ones, lock -P NAME one newer"""
+    return {"actions": list(_lock_commands()), "pos_arg": "words"}
+
+
+def _lock_commands() -> Iterable[str]:
+    # The largest is locked first and binds the others, so that tests run on the versions that are deployed.
+    compile_ = f"{RUN} uv pip compile --quiet --universal --python-version 3.11 --generate-hashes"
+    quiet = "--no-emit-index-url --no-emit-find-links --custom-compile-command './doit lock'"
+    yield f"{compile_} {quiet} requirements/dev.in -o requirements/dev.txt %(words)s"
+    for name in ("requirements/serving", "lib/requirements"):
+        yield f"{compile_} {quiet} {name}.in -c requirements/dev.txt -o {name}.txt --upgrade"

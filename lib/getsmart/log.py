@@ -1,0 +1,36 @@
+"""One JSON line on stdout per event: the platform forwards stdout, and keeps nothing else of a web call.
+
+Values are ids, codes, counts and durations. Secrets, tokens, e-mail addresses and request bodies are never passed
+in; `redact` guards the one text that we do not write ourselves, that of a foreign exception.
+"""
+
+import json
+import re
+import sys
+from typing import Any
+
+from getsmart import clock
+
+_SECRET_FORMS = re.compile(
+    r"gsk_[a-z]+_[0-9A-Za-z_]+|whsec_[0-9A-Za-z+/=_-]+|[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+"
+    r"|mongodb(?:\+srv)?://\S+|\b[A-Za-z0-9_-]{43}\b",
+    re.ASCII,
+)
+
+
+def redact(text: str) -> str:
+    """`text` without anything that looks like a key, a connection string or an e-mail address."""
+    return _SECRET_FORMS.sub("[redacted]", text)
+
+
+def event(name: str, *, level: str = "info", **fields: Any) -> None:
+    """Write one line: `name` is dotted (`tokens.mint`), fields are JSON values."""
+    line = {"at": clock.to_wire(clock.now()), "level": level, "event": name}
+    line.update((key, value) for key, value in fields.items() if value is not None)
+    sys.stdout.write(json.dumps(line, default=str, separators=(",", ":")) + "\n")
+    sys.stdout.flush()
+
+
+def failure(name: str, error: BaseException, **fields: Any) -> None:
+    """Write one line about an exception: its type, and its redacted text."""
+    event(name, level="error", error_type=type(error).__name__, error=redact(str(error))[:500], **fields)

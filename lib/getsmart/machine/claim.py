@@ -1,0 +1,139 @@
+"""One idempotency key, one effect: look the key up, set the amount aside, claim by one insert, send, answer.
+
+The transaction row is the claim: a unique index on (client, path, key) decides every race. Whatever the first call
+was answered is stored with the row and repeated for ever; a claim whose holder died is taken over after its lease.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import cast
+
+from getsmart import clock
+from getsmart.errors import (
+    BadgeAlreadyClaimed,
+    DatabaseUnavailable,
+    IdempotencyInProgress,
+    IdempotencyMismatch,
+    InsufficientBalance,
+    Internal,
+    SupplyExhausted,
+)
+from getsmart.ids import new_id
+from getsmart.machine.send import resend, send
+from getsmart.metakeep import client, protocol
+from getsmart.models import SUPPLY, Accepted, Claim, Kind, Party, TransactionRow
+from getsmart.mongo import to_decimal
+from getsmart.stores import reserves, transactions
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What is to happen: parties, amount in base units, what it is set aside from, and the provider's request."""
+
+    kind: Kind
+    amount: int
+    origin: Party
+    target: Party
+    hold: str
+    path: str
+    body: bytes
+    reason: str | None = None
+    badge_claim: dict[str, str] | None = None
+
+
+def place(claim: Claim, draft: Callable[[], Draft]) -> Accepted:
+    """Claim, send and answer; or repeat what the first call with this key was answered.
+
+    `draft` is asked only when the key is new, so that a replay reads and reserves nothing. Raises what `draft` raises,
+    SupplyExhausted, InsufficientBalance or BadgeAlreadyClaimed (all of which claim nothing), IdempotencyMismatch or
+    IdempotencyInProgress.
+    """
+    row = _find(claim)
+    return _first(claim, draft()) if row is None else _again(claim, row)
+
+
+def _find(claim: Claim) -> TransactionRow | None:
+    return transactions.find_by_key(claim.caller.client_id, claim.route, claim.idempotency_key)
+
+
+def _first(claim: Claim, draft: Draft) -> Accepted:
+    row = _row(claim, draft)
+    started = clock.monotonic()
+    if not reserves.take(draft.hold, draft.amount):
+        raise SupplyExhausted if draft.hold == SUPPLY else InsufficientBalance
+    if clock.monotonic() - started > reserves.ACT_SECONDS:
+        raise DatabaseUnavailable("setting the amount aside took too long to be claimed safely")
+    try:
+        transactions.insert(row)
+    except transactions.Taken as taken:
+        reserves.give_back(draft.hold, draft.amount)
+        twin = _find(claim)
+        if twin is not None:
+            return _again(claim, twin)
+        if taken.is_badge:
+            raise BadgeAlreadyClaimed from None
+        raise Internal("an insert met a unique index without a twin") from None
+    return _answer(send(row), is_replay=False)
+
+
+def _again(claim: Claim, row: TransactionRow) -> Accepted:
+    if row["body_digest"] != claim.body_digest:
+        raise IdempotencyMismatch
+    if "reply" in row:
+        return _answer(row, is_replay=True)
+    leased = transactions.take_lease(row)
+    if leased is None:
+        raise IdempotencyInProgress
+    return _answer(resend(leased) if leased["status"] == "queued" else leased, is_replay=False)
+
+
+def _answer(row: TransactionRow, *, is_replay: bool) -> Accepted:
+    reply = row.get("reply") or transactions.store_reply(row)
+    return Accepted(reply["status"], reply["body"], is_replay)
+
+
+def _row(claim: Claim, draft: Draft) -> TransactionRow:
+    """The claim as it is inserted: in flight from the start, since this very call sends it."""
+    at = clock.now()
+    client_id = claim.caller.client_id
+    lease_until = at + timedelta(seconds=transactions.LEASE_SECONDS)
+    row: TransactionRow = {
+        "_id": new_id("txn"),
+        "version": 1,
+        "client_id": client_id,
+        "route": claim.route,
+        "idempotency_key": claim.idempotency_key,
+        "body_digest": claim.body_digest,
+        "kind": draft.kind,
+        "status": "queued",
+        "amount": to_decimal(draft.amount),
+        "origin": draft.origin,
+        "target": draft.target,
+        "hold": {"name": draft.hold, "state": "held"},
+        "request": {
+            "path": draft.path,
+            "body": draft.body.decode(),
+            "idempotency_key": protocol.idempotency_key(client_id, claim.route, claim.idempotency_key, 0, 1),
+            "signer": client.signer(),
+        },
+        "audit": {"key_id": claim.caller.key_id, "source": claim.source, "request_id": claim.request_id, "at": at},
+        "timeline": [{"status": "queued", "at": at}],
+        "created_at": at,
+        "updated_at": at,
+        "send_started_at": at,
+        "lease_until": lease_until,
+        "due_at": lease_until,
+        "attempts": 0,
+        "is_in_flight": True,
+        "is_ambiguous": False,
+    }
+    optional = {
+        "reason": draft.reason,
+        "badge_claim": draft.badge_claim,
+        "badge_lock": draft.badge_claim,
+        "incoming_wallet_id": draft.target.get("wallet_id"),
+    }
+    full = cast(TransactionRow, {**row, **{name: value for name, value in optional.items() if value is not None}})
+    full["outbox"] = [transactions.event_of(full)]
+    return full

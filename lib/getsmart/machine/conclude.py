@@ -1,0 +1,50 @@
+"""A transaction ends: with its effect in the books, or without one and its reserve given back."""
+
+from typing import Any, Literal
+
+from pymongo.client_session import ClientSession
+
+from getsmart import clock
+from getsmart.models import TransactionRow
+from getsmart.mongo import to_units, transact
+from getsmart.stores import inbound, ledger, reserves, transactions
+
+
+def end_without_effect(
+    row: TransactionRow, status: Literal["failed", "cancelled", "expired"], failure: dict[str, str] | None
+) -> TransactionRow | None:
+    """Mark the row first, then give the reserve back: a crash in between leaks it, and never doubles it.
+
+    Returns the row, or None when somebody else moved it first.
+    """
+    changes: dict[str, Any] = {"hold": {**row["hold"], "state": "returned"}, "is_in_flight": False}
+    if failure is not None:
+        changes["failure"] = failure
+    started = clock.monotonic()
+    moved = transactions.move(row, status, changes)
+    if moved is not None and clock.monotonic() - started < reserves.ACT_SECONDS:
+        reserves.give_back(row["hold"]["name"], to_units(row["amount"]))
+    return moved
+
+
+def confirm(
+    row: TransactionRow, evidence: dict[str, Any], inbound_event: tuple[str, str] | None
+) -> TransactionRow | None:
+    """State, ledger entries, wallet accounts, event and the inbound delivery's mark, in one short transaction.
+
+    `evidence` holds tx_hash, block_number, explorer_url and settlement (tx_hash and log index, unique for ever).
+    Returns the row, or None when somebody else moved it first. Raises DuplicateKeyError when the settlement or the
+    delivery belongs to another.
+    """
+    changes = {**evidence, "hold": {**row["hold"], "state": "settled"}, "is_unsummed": True, "is_in_flight": False}
+
+    def settle(session: ClientSession) -> TransactionRow | None:
+        moved = transactions.move(row, "confirmed", changes, session=session)
+        if moved is None:
+            return None
+        ledger.post(moved, session=session)
+        if inbound_event is not None:
+            inbound.mark(*inbound_event, clock.now(), session=session)
+        return moved
+
+    return transact(settle)

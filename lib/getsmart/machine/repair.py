@@ -1,0 +1,49 @@
+"""Leaked reserves come back: amounts set aside, or due to be given back, by a call that died at that moment.
+
+A reserve without a row may belong to a call that is just about to write it, and a returned hold may be just about to
+be added. The fence has two halves. A call acts within ACT_SECONDS of its reserve or mark, or not at all (it leaks
+instead); a repair needs QUIET, much longer, without either, and the reserve's version, which any change breaks.
+"""
+
+from datetime import datetime, timedelta
+
+from pymongo.client_session import ClientSession
+
+from getsmart import clock, log
+from getsmart.amounts import MAX_SUPPLY
+from getsmart.models import SUPPLY, TREASURY
+from getsmart.mongo import transact
+from getsmart.stores import ledger, reserves, transactions
+from getsmart.stores.reserves import Reserve
+
+QUIET = timedelta(seconds=60)
+_BATCH = 100
+
+
+def repair_leaks() -> int:
+    """Recompute each quiet reserve from the books and the open rows; returns how many were wrong and are mended."""
+    before = clock.now() - QUIET
+    return sum(_repair(reserve, before) for reserve in reserves.find_quiet(before, _BATCH))
+
+
+def _repair(reserve: Reserve, before: datetime) -> int:
+    if transactions.was_returned_since(reserve.name, before):
+        return 0
+    held, posted = transact(lambda session: _facts(reserve.name, session))
+    expected = posted - held
+    if not reserves.correct(reserve, expected, is_done=held == 0) or expected == reserve.available:
+        return 0
+    log.event(
+        "reserve.repaired", level="warning", reserve=reserve.name, before=str(reserve.available), after=str(expected)
+    )
+    return 1
+
+
+def _facts(name: str, session: ClientSession) -> tuple[int, int]:
+    """(held by open rows, what the books say there is in all), read in one snapshot."""
+    held = transactions.sum_held(name, session=session)
+    if name == SUPPLY:
+        return held, MAX_SUPPLY - ledger.minted(session=session)
+    if name == TREASURY:
+        return held, ledger.treasury(session=session)
+    return held, ledger.posted(name, session=session)

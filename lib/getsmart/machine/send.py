@@ -1,0 +1,120 @@
+"""Queued transactions leave for MetaKeep: the same request, key and bytes, however often it takes.
+
+A row is marked in flight before the first byte leaves. Whoever finds that mark knows that an effect may exist: only a
+row without any such doubt may fail on a refusal. After 15 minutes nothing is sent again, as MetaKeep documents no
+horizon for its idempotency keys.
+"""
+
+import random
+from datetime import timedelta
+from typing import Any
+
+from getsmart import clock, log
+from getsmart.errors import Misconfigured
+from getsmart.machine.conclude import end_without_effect
+from getsmart.metakeep import client, protocol
+from getsmart.metakeep.protocol import ProviderOutage, ProviderRefusal, ProviderRequest
+from getsmart.models import TransactionRow
+from getsmart.stores import transactions
+
+HORIZON = timedelta(minutes=15)
+FIRST_POLL = timedelta(seconds=2)
+CALL_SECONDS = 12.0  # below the claim's lease, so that no twin takes over a call that still runs
+_LONGEST_PAUSE_SECONDS = 60.0
+
+
+def send(row: TransactionRow) -> TransactionRow:
+    """Send a queued row that is already marked in flight, and conclude: submitted, failed, unknown, or queued still.
+
+    Returns the row as it stands now, also when somebody else moved it meanwhile.
+    """
+    request = _request(row)
+    try:
+        if row["request"]["signer"] != client.signer():
+            return _give_up(row, "the request was signed by another API key")
+        submitted = protocol.read_submission(client.call(request, seconds=CALL_SECONDS))
+    except ProviderRefusal as refusal:
+        return _refused(row, refusal)
+    except ProviderOutage as outage:
+        return _put_off(row, outage, is_ambiguous=outage.is_ambiguous)
+    except Misconfigured as error:
+        return _put_off(row, error, is_ambiguous=False)
+    return _submitted(row, submitted)
+
+
+def resend(row: TransactionRow) -> TransactionRow:
+    """Send a queued row whose last call died or was put off; within the horizon, and marked first."""
+    started = row.get("send_started_at")
+    if started is not None and clock.now() - started > HORIZON:
+        return _give_up(row, "the horizon for sending again has passed")
+    marked = transactions.note(
+        row,
+        {
+            "send_started_at": started or clock.now(),
+            "is_ambiguous": row["is_ambiguous"] or row["is_in_flight"],
+            "is_in_flight": True,
+            "due_at": clock.now() + timedelta(seconds=transactions.LEASE_SECONDS),
+        },
+    )
+    return send(marked) if marked else _current(row)
+
+
+def _request(row: TransactionRow) -> ProviderRequest:
+    stored = row["request"]
+    return ProviderRequest(stored["path"], (stored["body"] or "").encode(), stored["idempotency_key"])
+
+
+def _submitted(row: TransactionRow, submitted: protocol.Submitted) -> TransactionRow:
+    """Keep MetaKeep's id; also when a twin marked the row meanwhile, for it was given the same id."""
+    at = clock.now()
+    changes: dict[str, Any] = {
+        "metakeep_transaction_id": submitted.metakeep_transaction_id,
+        "tx_hash": submitted.tx_hash,
+        "explorer_url": submitted.explorer_url,
+        "submitted_at": at,
+        "is_in_flight": False,
+        "attempts": row["attempts"] + 1,
+        "due_at": at + FIRST_POLL,
+    }
+    moved = transactions.move(row, "submitted", changes)
+    if moved is not None:
+        return moved
+    current = _current(row)
+    if current["status"] == "queued":
+        return transactions.move(current, "submitted", changes) or _current(row)
+    return current
+
+
+def _refused(row: TransactionRow, refusal: ProviderRefusal) -> TransactionRow:
+    log.failure("transaction.refused", refusal, transaction_id=row["_id"])
+    if refusal.is_ambiguous or row["is_ambiguous"]:
+        return _give_up(row, "refused after a try that may have taken effect")
+    failure = {"code": refusal.code, "message": refusal.safe_message}
+    return end_without_effect(row, "failed", failure) or _current(row)
+
+
+def _put_off(row: TransactionRow, error: Exception, *, is_ambiguous: bool) -> TransactionRow:
+    log.failure("transaction.put_off", error, transaction_id=row["_id"], attempt=row["attempts"] + 1)
+    pause = min(2.0 ** row["attempts"], _LONGEST_PAUSE_SECONDS) * random.uniform(1.0, 1.25)  # noqa: S311 (jitter)
+    changes = {
+        "attempts": row["attempts"] + 1,
+        "is_in_flight": False,
+        "is_ambiguous": row["is_ambiguous"] or is_ambiguous,
+        "due_at": clock.now() + timedelta(seconds=pause),
+        "lease_until": clock.now(),
+    }
+    return transactions.note(row, changes, is_conclusion=True) or _current(row)
+
+
+def _give_up(row: TransactionRow, why: str) -> TransactionRow:
+    """No more sending: failed where no try can have had an effect, else unknown until evidence is found."""
+    log.event("transaction.gave_up", level="warning", transaction_id=row["_id"], why=why)
+    if not row["is_ambiguous"] and not row["is_in_flight"]:
+        failure = {"code": "provider_unavailable", "message": "The wallet provider could not be reached in time."}
+        return end_without_effect(row, "failed", failure) or _current(row)
+    changes = {"is_in_flight": False, "is_ambiguous": True}
+    return transactions.move(row, "unknown", changes) or _current(row)
+
+
+def _current(row: TransactionRow) -> TransactionRow:
+    return transactions.find(row["_id"], None) or row

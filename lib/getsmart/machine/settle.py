@@ -1,0 +1,139 @@
+"""Submitted transactions find their end: what MetaKeep's status says, and where a node is set, what the chain says.
+
+Nothing else moves money: an inbound webhook only makes us ask earlier.
+"""
+
+import random
+from datetime import timedelta
+from typing import Any
+
+from pymongo.errors import DuplicateKeyError
+
+from getsmart import chain, clock, config, log
+from getsmart.machine.conclude import confirm, end_without_effect
+from getsmart.metakeep import client, protocol
+from getsmart.metakeep.protocol import ProviderStatus, Transfer
+from getsmart.models import BURNED, ISSUANCE, TREASURY, Party, TransactionRow
+from getsmart.mongo import to_units
+from getsmart.stores import transactions
+
+PATIENCE = timedelta(minutes=15)
+ZERO_ADDRESS = "0x" + "0" * 40
+CALL_SECONDS = 8.0
+_UNKNOWN_PAUSE_SECONDS = 60.0
+
+
+def refresh(row: TransactionRow, inbound_event: tuple[str, str] | None = None) -> TransactionRow:
+    """Ask MetaKeep how a submitted or unknown row stands and move it accordingly; returns the row as it stands now.
+
+    Raises ProviderUnavailable when MetaKeep or the node did not answer; the row is then unchanged.
+    """
+    status = protocol.read_status(
+        client.call(protocol.get_status(row["metakeep_transaction_id"]), seconds=CALL_SECONDS)
+    )
+    match status.state:
+        case "completed":
+            return _completed(row, status, inbound_event)
+        case "failed":
+            reason = (status.failure_reason or "execution reverted")[:200]
+            log.event("transaction.reverted", transaction_id=row["_id"], reason=log.redact(reason))
+            failure = {"code": "execution_reverted", "message": "The transaction was mined and reverted."}
+            return end_without_effect(row, "failed", failure) or _current(row)
+        case "cancelled":
+            failure = {"code": "never_mined", "message": "The transaction was never mined."}
+            return end_without_effect(row, "cancelled", failure) or _current(row)
+        case _:
+            return wait(row)
+
+
+def wait(row: TransactionRow) -> TransactionRow:
+    """Look again later; 15 minutes after submission without a final answer the row is unknown."""
+    at = clock.now()
+    age = at - row.get("submitted_at", row["created_at"])
+    pause = timedelta(seconds=_pause_seconds(age.total_seconds(), row["status"]))
+    if row["status"] == "submitted" and age > PATIENCE:
+        log.event("transaction.unknown", level="warning", transaction_id=row["_id"])
+        return transactions.move(row, "unknown", {"due_at": at + pause}) or _current(row)
+    return transactions.note(row, {"due_at": at + pause}) or _current(row)
+
+
+def _pause_seconds(age_seconds: float, status: str) -> float:
+    """MetaKeep's own poller waits 5 s; ours begins at 2 s, and slows down for what has been unknown for long."""
+    base = (
+        _UNKNOWN_PAUSE_SECONDS if status == "unknown" else 2.0 if age_seconds < 10 else 5.0 if age_seconds < 60 else 8.0
+    )
+    return base * random.uniform(1.0, 1.25)  # noqa: S311 (jitter)
+
+
+def _completed(row: TransactionRow, status: ProviderStatus, inbound_event: tuple[str, str] | None) -> TransactionRow:
+    if _expected(row) not in status.transfers or status.tx_hash is None:
+        return _doubt(row, "the status reply has no such Transfer")
+    evidence: dict[str, Any] = {
+        "tx_hash": status.tx_hash,
+        "explorer_url": status.explorer_url,
+        "settlement": {"tx_hash": status.tx_hash, "log_index": None},
+    }
+    if chain.is_configured():
+        witnessed = _witness(row, status.tx_hash)
+        if isinstance(witnessed, str):
+            return _doubt(row, witnessed)
+        if witnessed is None:
+            return wait(row)
+        evidence |= witnessed
+    try:
+        return confirm(row, evidence, inbound_event) or _current(row)
+    except DuplicateKeyError as error:
+        pattern = (error.details or {}).get("keyPattern") or {}
+        if any(str(name).startswith("settlement") for name in pattern):
+            return _doubt(row, "this Transfer has settled another transaction")
+        return _current(row)  # a twin of the delivery was faster
+
+
+def _witness(row: TransactionRow, tx_hash: str) -> dict[str, Any] | str | None:
+    """What the chain itself says: evidence, a sentence of doubt, or None while it lies too shallow."""
+    receipt = chain.receipt(tx_hash)
+    if receipt is None:
+        return None
+    if not receipt.is_success:
+        return "MetaKeep says completed, the chain says reverted"
+    expected = _expected(row)
+    found = [
+        log
+        for log in receipt.transfers
+        if (log.contract, log.sender, log.recipient, log.amount)
+        == (expected.contract, expected.sender, expected.recipient, expected.amount)
+    ]
+    if len(found) != 1:
+        return f"the receipt has {len(found)} such Transfers"
+    depth = config.read(config.ChainSettings).confirmation_depth
+    if depth and chain.head() - receipt.block_number < depth:
+        return None
+    settlement = {"tx_hash": tx_hash, "log_index": found[0].log_index}
+    return {"block_number": receipt.block_number, "settlement": settlement}
+
+
+def _expected(row: TransactionRow) -> Transfer:
+    """The Transfer that this row must cause: contract, parties and amount."""
+    contract = config.read(config.TokenSettings).contract_address.lower()
+    return Transfer(contract, _address(row["origin"]), _address(row["target"]), to_units(row["amount"]))
+
+
+def _address(party: Party) -> str:
+    if party["account"] in (ISSUANCE, BURNED):
+        return ZERO_ADDRESS
+    if party["account"] == TREASURY:
+        return config.read(config.TokenSettings).treasury_address.lower()
+    return party["address"].lower()
+
+
+def _doubt(row: TransactionRow, why: str) -> TransactionRow:
+    """Evidence that contradicts the order: nobody is booked, a person has to look."""
+    log.event("transaction.doubtful", level="error", transaction_id=row["_id"], why=why)
+    if row["status"] == "unknown":
+        return wait(row)
+    pause = timedelta(seconds=_UNKNOWN_PAUSE_SECONDS)
+    return transactions.move(row, "unknown", {"due_at": clock.now() + pause}) or _current(row)
+
+
+def _current(row: TransactionRow) -> TransactionRow:
+    return transactions.find(row["_id"], None) or row

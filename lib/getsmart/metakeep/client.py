@@ -1,0 +1,154 @@
+"""Sending requests to MetaKeep: session, timeouts, signature, retries. The only module that imports requests.
+
+Signed bytes are sent bytes. A retry is the same request under the same idempotency key with a fresh timestamp and
+signature; only passing failures are tried again, with exponential backoff and jitter, within the time that is left.
+"""
+
+import os
+from functools import cache
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception_type,
+    stop_after_attempt,
+    stop_any,
+    wait_random_exponential,
+)
+from tenacity.stop import stop_base
+
+from getsmart import clock, config
+from getsmart.errors import Misconfigured
+from getsmart.metakeep import protocol, signing
+from getsmart.metakeep.protocol import ProviderOutage, ProviderRefusal, ProviderRequest
+
+CONNECT_SECONDS = 3.0
+READ_SECONDS = 10.0
+_ATTEMPTS = 3
+_FIRST_WAIT_SECONDS = 0.2
+_LONGEST_WAIT_SECONDS = 2.0
+_SHORTEST_TRY_SECONDS = 1.0
+_POOL_SIZE = 16
+
+
+@cache
+def _session(_process_id: int) -> requests.Session:
+    session = requests.Session()
+    session.trust_env = False  # no proxy, no netrc: the request goes where the configuration says
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, HTTPAdapter(pool_connections=1, pool_maxsize=_POOL_SIZE, max_retries=0))
+    return session
+
+
+@cache
+def _signing_key(secret: str, expected_public_key: str) -> signing.SigningKey:
+    try:
+        key = signing.SigningKey.from_secret(secret)
+    except ValueError:
+        raise Misconfigured("METAKEEP_API_SECRET is not a MetaKeep secret") from None
+    if key.public_key != expected_public_key:
+        raise Misconfigured("METAKEEP_API_SECRET does not belong to METAKEEP_API_KEY")
+    return key
+
+
+def signer() -> str:
+    """The API key that signs our calls now. Raises Misconfigured when the pair is missing or does not match."""
+    settings = config.read(config.ProviderSettings)
+    return _signing_key(settings.api_secret, settings.api_key).public_key
+
+
+def call(request: ProviderRequest, *, seconds: float) -> dict[str, Any]:
+    """Send one request, retried within `seconds`, and return MetaKeep's JSON.
+
+    Raises ProviderRefusal (refused for good) or ProviderOutage (passing), both with `is_ambiguous` when any try may
+    have taken effect, or Misconfigured.
+    """
+    deadline = clock.monotonic() + seconds
+    was_ambiguous = False
+    retrying = Retrying(
+        retry=retry_if_exception_type(ProviderOutage),
+        stop=stop_any(stop_after_attempt(_ATTEMPTS), _StopBefore(deadline)),
+        wait=_wait,
+        reraise=True,
+    )
+    try:
+        for attempt in retrying:
+            with attempt:
+                try:
+                    return _post(request, deadline)
+                except ProviderOutage as outage:
+                    was_ambiguous = was_ambiguous or outage.is_ambiguous
+                    raise
+    except (ProviderOutage, ProviderRefusal) as error:
+        error.is_ambiguous = was_ambiguous
+        raise
+    raise AssertionError("unreachable: tenacity re-raises")  # pragma: no cover
+
+
+class _StopBefore(stop_base):
+    """Stop when waiting and trying once more would pass the deadline."""
+
+    def __init__(self, deadline: float) -> None:
+        self._deadline = deadline
+
+    def __call__(self, retry_state: RetryCallState) -> bool:
+        return clock.monotonic() + retry_state.upcoming_sleep + _SHORTEST_TRY_SECONDS > self._deadline
+
+
+def _wait(state: RetryCallState) -> float:
+    outage = state.outcome.exception() if state.outcome else None
+    asked = outage.wait_seconds if isinstance(outage, ProviderOutage) else 0.0
+    backoff = wait_random_exponential(multiplier=_FIRST_WAIT_SECONDS, max=_LONGEST_WAIT_SECONDS)(state)
+    return max(asked, backoff)
+
+
+def _post(request: ProviderRequest, deadline: float) -> dict[str, Any]:
+    settings = config.read(config.ProviderSettings)
+    left = max(deadline - clock.monotonic(), 0.1)
+    try:
+        response = _session(os.getpid()).post(
+            settings.base_url + request.path,
+            data=request.body,
+            headers=_headers(request, settings),
+            timeout=(min(CONNECT_SECONDS, left), min(READ_SECONDS, left)),
+            allow_redirects=False,
+        )
+    except requests.ConnectTimeout as error:
+        raise ProviderOutage("MetaKeep: no connection in time", is_ambiguous=False) from error
+    except requests.RequestException as error:
+        raise ProviderOutage(f"MetaKeep: {type(error).__name__}", is_ambiguous=not _never_connected(error)) from error
+    try:
+        return protocol.decipher(response.status_code, response.content)
+    except ProviderOutage as outage:
+        outage.ask_to_wait(response.headers.get("Retry-After"))
+        raise
+
+
+def _never_connected(error: requests.RequestException) -> bool:
+    """Whether the connection was refused before a byte of ours left."""
+    reason = getattr(error.args[0], "reason", None) if error.args else None
+    return type(reason).__name__ in {"NewConnectionError", "NameResolutionError"}
+
+
+def _headers(request: ProviderRequest, settings: config.ProviderSettings) -> dict[str, str]:
+    key = _signing_key(settings.api_secret, settings.api_key)
+    timestamp = str(int(clock.now().timestamp() * 1000))
+    message = signing.string_to_sign(
+        host=settings.signing_host,
+        method="POST",
+        path=request.path,
+        timestamp=timestamp,
+        body=request.body,
+        idempotency_key=request.idempotency_key,
+    )
+    headers = {
+        "Accept": "application/json",
+        "Content-Type": "application/json",
+        "x-api-key": settings.api_key,
+        "X-Timestamp": timestamp,
+        "X-Api-Signature": key.sign(message),
+    }
+    return headers if request.idempotency_key is None else {**headers, "Idempotency-Key": request.idempotency_key}

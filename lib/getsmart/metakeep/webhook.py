@@ -1,0 +1,71 @@
+"""Verify and parse an inbound delivery of scheme p256: MetaKeep's request signature, reversed. Pure.
+
+The order of checks: headers present and well formed, time, sender pinned, signature over the exact bytes; only then
+is the body parsed. Verification raises; the caller learns nothing but 401.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from getsmart.errors import InvalidJson, SenderUnknown, SignatureExpired, SignatureMalformed
+from getsmart.metakeep import signing
+
+TOLERANCE_MS = 60_000
+_TIMESTAMP = re.compile(r"[0-9]{1,15}", re.ASCII)
+_EVENT_ID = re.compile(r"[!-~]{1,255}", re.ASCII)
+_SIGNATURE = re.compile(r"[A-Za-z0-9+/]{86}==", re.ASCII)
+_PUBLIC_KEY = re.compile(r"[A-Za-z0-9+/]{44}", re.ASCII)
+
+
+@dataclass(frozen=True)
+class InboundEvent:
+    """A delivery that is genuine: its id (constant over retries), its type, and the transaction it hints at."""
+
+    event_id: str
+    type: str
+    metakeep_transaction_id: str | None
+
+
+def verify(
+    headers: Mapping[str, str], body: bytes, *, host: str, path: str, sender_keys: Sequence[str], now_ms: int
+) -> InboundEvent:
+    """The event of a genuine delivery. `headers` have lower-case names; `host` and `path` are ours, as configured.
+
+    Raises SignatureInvalid (one of its kinds) for a delivery that is not genuine, InvalidJson for a genuine one that
+    is no event.
+    """
+    timestamp = _header(headers, "x-timestamp", _TIMESTAMP)
+    event_id = _header(headers, "idempotency-key", _EVENT_ID)
+    signature = _header(headers, "x-api-signature", _SIGNATURE)
+    named = _header(headers, "x-api-key", _PUBLIC_KEY)
+    if abs(now_ms - int(timestamp)) > TOLERANCE_MS:
+        raise SignatureExpired("timestamp outside the window")
+    if named not in sender_keys:
+        raise SenderUnknown("sender key is not pinned")
+    message = signing.string_to_sign(
+        host=host, method="POST", path=path, timestamp=timestamp, body=body, idempotency_key=event_id
+    )
+    signing.verify(named, message, signature)
+    return _parse(event_id, body)
+
+
+def _header(headers: Mapping[str, str], name: str, form: re.Pattern[str]) -> str:
+    value = headers.get(name, "")
+    if not form.fullmatch(value):
+        raise SignatureMalformed(f"{name} is missing or malformed")
+    return value
+
+
+def _parse(event_id: str, body: bytes) -> InboundEvent:
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError):
+        raise InvalidJson("a genuine delivery is not JSON") from None
+    data = content.get("data") if isinstance(content, dict) else None
+    event_type = content.get("type") if isinstance(content, dict) else None
+    if not isinstance(data, dict) or not isinstance(event_type, str):
+        raise InvalidJson("a genuine delivery is no event")
+    transaction_id = data.get("transactionId")
+    return InboundEvent(event_id, event_type, transaction_id if isinstance(transaction_id, str) else None)

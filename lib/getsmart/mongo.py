@@ -1,0 +1,93 @@
+"""The database connection: one cached client a process, transactions, and int <-> Decimal128."""
+
+import os
+from collections.abc import Callable
+from decimal import Decimal
+from functools import cache
+from typing import Any, TypeVar
+
+import pymongo
+from bson import CodecOptions, Decimal128
+from pymongo import MongoClient
+from pymongo.client_session import ClientSession
+from pymongo.database import Database
+from pymongo.errors import AutoReconnect
+from pymongo.read_concern import ReadConcern
+from pymongo.write_concern import WriteConcern
+
+from getsmart import config
+
+Document = dict[str, Any]
+Result = TypeVar("Result")
+
+_SERVER_SELECTION_MS = 2_000
+_CONNECT_MS = 2_000
+_OPERATION_MS = 8_000
+_TRANSACTION_SECONDS = 8.0
+
+
+@cache
+def _client(_process_id: int) -> MongoClient[Document]:
+    """The client of this process. Keyed by pid: a client made before a fork must never be used after it."""
+    settings = config.read(config.DatabaseSettings)
+    return MongoClient(
+        settings.uri,
+        maxPoolSize=settings.max_pool_size,
+        minPoolSize=0,
+        # One request a container, frozen in between: streaming monitors would only find dead sockets on thaw.
+        serverMonitoringMode="poll",
+        serverSelectionTimeoutMS=_SERVER_SELECTION_MS,
+        connectTimeoutMS=_CONNECT_MS,
+        timeoutMS=_OPERATION_MS,
+        appname=os.environ.get("__OW_ACTION_NAME", "getsmart")[-128:],
+        tz_aware=True,
+    )
+
+
+def client() -> MongoClient[Document]:
+    """The cached client; connects on first use. Raises Misconfigured without MONGODB_URI."""
+    return _client(os.getpid())
+
+
+def database() -> Database[Document]:
+    """The database of this deployment; money is read and written with majority concern."""
+    return client().get_database(
+        config.read(config.DatabaseSettings).name,
+        codec_options=CodecOptions(tz_aware=True),
+        write_concern=WriteConcern("majority"),
+        read_concern=ReadConcern("majority"),
+    )
+
+
+def forget() -> None:
+    """Close and drop the client; for tests and for a process that changes its database."""
+    if _client.cache_info().currsize:
+        client().close()
+    _client.cache_clear()
+
+
+def transact(work: Callable[[ClientSession], Result]) -> Result:
+    """Run `work` in a short transaction, whole again on a transient conflict; it must be repeatable.
+
+    Raises what `work` raises, or the driver's error when the conflict outlasts 8 s.
+    """
+    with pymongo.timeout(_TRANSACTION_SECONDS), client().start_session() as session:
+        return session.with_transaction(work)
+
+
+def again(work: Callable[[], Result]) -> Result:
+    """Run `work`, and once more when the connection broke under it; only for work that may happen twice."""
+    try:
+        return work()
+    except AutoReconnect:
+        return work()
+
+
+def to_decimal(units: int) -> Decimal128:
+    """Base units as the database keeps them. Raises decimal.Inexact past 34 digits."""
+    return Decimal128(Decimal(units))
+
+
+def to_units(value: Decimal128) -> int:
+    """Base units as an int; amounts are whole numbers by construction."""
+    return int(value.to_decimal())

@@ -1,0 +1,108 @@
+"""Is the service well: the database, what the tick saw of provider and chain, queues, and the books (I2, I3)."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+import pymongo
+from pymongo.errors import PyMongoError
+
+from getsmart import clock, config
+from getsmart.amounts import MAX_SUPPLY
+from getsmart.models import ISSUANCE, SUPPLY, SYSTEM_ACCOUNTS, TREASURY
+from getsmart.mongo import Document, to_units
+from getsmart.stores import controls, ledger, transactions
+
+Verdict = Literal["pass", "warn", "fail"]
+Check = dict[str, Any]
+
+_DATABASE_SECONDS = 2.0
+_QUEUED_WARN, _QUEUED_FAIL = timedelta(minutes=1), timedelta(minutes=20)
+_SUBMITTED_WARN = timedelta(minutes=5)
+_TICK_WARN, _TICK_FAIL = timedelta(minutes=3), timedelta(minutes=30)
+_SEEN_WARN = timedelta(minutes=3)
+
+
+def report() -> dict[str, Any]:
+    """`{status, version, colour, checks{name: {status, observed, message}}}` within 3 s; status is the worst check."""
+    deployment = config.read(config.DeploymentSettings)
+    checks = _checks()
+    verdicts = [check["status"] for check in checks.values()]
+    worst: Verdict = "fail" if "fail" in verdicts else "warn" if "warn" in verdicts else "pass"
+    return {"status": worst, "version": deployment.version, "colour": deployment.colour, "checks": checks}
+
+
+def _checks() -> dict[str, Check]:
+    try:
+        with pymongo.timeout(_DATABASE_SECONDS):
+            singles = controls.read_all()
+            queued = transactions.find_oldest("queued")
+            submitted = transactions.find_oldest("submitted")
+    except PyMongoError as error:
+        return {"database": _check("fail", type(error).__name__, "the database does not answer")}
+    tick = singles.get(controls.TICK, {})
+    return {
+        "database": _check("pass", "answers", "reads with majority concern"),
+        "provider": _seen(tick.get("provider_ok_at"), "MetaKeep last answered the tick"),
+        "chain": _seen(tick.get("chain_ok_at"), "the chain's node last answered the tick"),
+        "oldest_queued": _age(queued, _QUEUED_WARN, _QUEUED_FAIL, "the oldest transaction not yet sent"),
+        "oldest_submitted": _age(submitted, _SUBMITTED_WARN, None, "the oldest transaction not yet final"),
+        "tick_age": _tick_age(tick),
+        "I2": _guarded(lambda: _supply(singles), "supply"),
+        "I3": _guarded(lambda: _books(singles), "books"),
+    }
+
+
+def _check(status: Verdict, observed: str | None, message: str) -> Check:
+    return {"status": status, "observed": observed, "message": message}
+
+
+def _seconds(since: datetime) -> float:
+    return round((clock.now() - since).total_seconds(), 1)
+
+
+def _age(since: datetime | None, warn: timedelta, fail: timedelta | None, message: str) -> Check:
+    if since is None:
+        return _check("pass", None, message)
+    age = clock.now() - since
+    verdict: Verdict = "fail" if fail is not None and age > fail else "warn" if age > warn else "pass"
+    return _check(verdict, f"{_seconds(since)} s", message)
+
+
+def _seen(at: datetime | None, message: str) -> Check:
+    """Other parties' outages never take us out of service: they warn."""
+    if at is None:
+        return _check("warn", None, message + ": never")
+    return _age(at, _SEEN_WARN, None, message)
+
+
+def _tick_age(tick: Document) -> Check:
+    if "ran_at" not in tick:
+        return _check("warn", None, "the tick has not run yet")
+    return _age(tick["ran_at"], _TICK_WARN, _TICK_FAIL, "the tick's last pass")
+
+
+def _guarded(check: Callable[[], Check], what: str) -> Check:
+    try:
+        return check()
+    except KeyError:
+        return _check("fail", None, f"no {what} in the database; migrations are missing")
+
+
+def _supply(singles: dict[str, Document]) -> Check:
+    """I2: minted plus reserved never exceeds the cap; what is free is never negative."""
+    free, minted = to_units(singles[SUPPLY]["available"]), -to_units(singles[ledger.BOOKS][ISSUANCE])
+    reserved = MAX_SUPPLY - free - minted
+    holds = free >= 0 and minted >= 0 and reserved >= 0 and to_units(singles[TREASURY]["available"]) >= 0
+    return _check(
+        "pass" if holds else "fail", f"free {free}, minted {minted}, reserved {reserved}", "supply, base units"
+    )
+
+
+def _books(singles: dict[str, Document]) -> Check:
+    """I3: the system accounts and the sum of all wallets balance to zero."""
+    books = singles[ledger.BOOKS]
+    total = sum(to_units(books[name]) for name in (*SYSTEM_ACCOUNTS, ledger.WALLETS))
+    return _check(
+        "pass" if total == 0 else "fail", f"sum {total} over {books['transactions']}", "all accounts, base units"
+    )

@@ -1,0 +1,42 @@
+"""Receive one delivery from MetaKeep: verify, then ask MetaKeep itself; the delivery is only a hint."""
+
+from collections.abc import Mapping
+
+from getsmart import clock, config, log
+from getsmart.machine.settle import refresh
+from getsmart.metakeep import webhook
+from getsmart.metakeep.webhook import InboundEvent
+from getsmart.models import is_final
+from getsmart.stores import inbound, transactions
+
+
+def receive(headers: Mapping[str, str], body: bytes) -> dict[str, str]:
+    """What became of the delivery: `{"event_id", "outcome"}`; outcome is applied, duplicate, pending or unrelated.
+
+    Raises SignatureInvalid for a delivery that is not genuine, and any failure of ours: the event is then not marked
+    as seen, so that the sender's retry is processed.
+    """
+    settings = config.read(config.WebhookSettings)
+    event = webhook.verify(
+        headers,
+        body,
+        host=settings.host,
+        path=settings.path,
+        sender_keys=settings.sender_keys,
+        now_ms=int(clock.now().timestamp() * 1000),
+    )
+    outcome = _apply(event)
+    log.event("webhook.received", event_id=event.event_id, type=event.type, outcome=outcome)
+    return {"event_id": event.event_id, "outcome": outcome}
+
+
+def _apply(event: InboundEvent) -> str:
+    if inbound.is_seen(event.event_id):
+        return "duplicate"
+    row = transactions.find_by_metakeep_id(event.metakeep_transaction_id) if event.metakeep_transaction_id else None
+    if row is None:
+        # Perhaps its submission is still being written; the tick will find its state without this hint.
+        return "unrelated"
+    if row["status"] in ("submitted", "unknown"):
+        row = refresh(row, (event.event_id, event.type))
+    return "applied" if is_final(row["status"]) else "pending"

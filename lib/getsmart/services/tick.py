@@ -1,0 +1,111 @@
+"""The clockwork: for up to 50 s, every 2 s, whatever is due: send, poll, sum the books, number events, look around.
+
+Idempotent and safe to run twice at once: every step is decided by a guarded update. One lease keeps two ticks from
+doing the same work; only the active colour works.
+"""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+
+from getsmart import chain, clock, config, log
+from getsmart.errors import GetSmartError
+from getsmart.ids import new_id
+from getsmart.machine import number, repair, send, settle
+from getsmart.metakeep import client, protocol
+from getsmart.models import TransactionRow
+from getsmart.stores import controls, ledger, transactions
+
+LEASE = "tick"
+_PROVIDER_THREADS = 16
+_BATCH = 200
+_PROBE_EVERY_SECONDS = 30.0
+_LEASE_SECONDS = 30.0
+_PROBE_SECONDS = 5.0
+
+
+def run() -> dict[str, Any]:
+    """Work until the time is up; returns counts of what was done, or why nothing was (`skipped`)."""
+    settings = config.read(config.TickSettings)
+    skipped = _why_not()
+    if skipped:
+        return {"skipped": skipped}
+    holder = new_id("req")
+    totals: dict[str, int] = {"passes": 0}
+    end = clock.monotonic() + settings.run_seconds
+    with ThreadPoolExecutor(_PROVIDER_THREADS) as pool:
+        while controls.take_lease(LEASE, holder, _LEASE_SECONDS):
+            _add(totals, one_pass(pool))
+            if clock.monotonic() + settings.interval_seconds > end:
+                break
+            time.sleep(settings.interval_seconds)
+    controls.drop_lease(LEASE, holder)
+    return totals
+
+
+def _why_not() -> str | None:
+    mine, active = config.read(config.DeploymentSettings).colour, controls.active_colour()
+    return None if mine == active else f"colour {mine} is not active"
+
+
+def one_pass(pool: ThreadPoolExecutor) -> dict[str, int]:
+    """Do everything that is due now, once; a step that fails is logged, and the next one runs."""
+    steps: dict[str, Callable[[], int]] = {
+        "sent": lambda: _each(pool, transactions.find_due(("queued",), clock.now(), _BATCH), send.resend),
+        "polled": lambda: _each(pool, _pollable(), _poll),
+        "summed": lambda: ledger.sum_confirmed(_BATCH),
+        "numbered": lambda: number.number_events(_BATCH),
+        "probed": _probe,
+    }
+    counts = {name: _attempt(name, step) for name, step in steps.items()}
+    controls.observe({"ran_at": clock.now()})
+    return {**counts, "passes": 1}
+
+
+def _pollable() -> list[TransactionRow]:
+    rows = transactions.find_due(("submitted", "unknown"), clock.now(), _BATCH)
+    return [row for row in rows if "metakeep_transaction_id" in row]
+
+
+def _poll(row: TransactionRow) -> TransactionRow:
+    try:
+        return settle.refresh(row)
+    except GetSmartError as error:
+        log.failure("tick.poll_failed", error, transaction_id=row["_id"])
+        return settle.wait(row)
+
+
+def _each(pool: ThreadPoolExecutor, rows: list[TransactionRow], work: Callable[[TransactionRow], Any]) -> int:
+    """Work the rows side by side; one that fails is logged and stays due."""
+    return sum(pool.map(lambda row: _attempt("row", lambda: bool(work(row))), rows))
+
+
+def _attempt(name: str, step: Callable[[], int]) -> int:
+    try:
+        return step()
+    except Exception as error:  # noqa: BLE001 - the clockwork must go on: whatever failed stays due and is tried again
+        log.failure(f"tick.{name}_failed", error)
+        return 0
+
+
+def _add(totals: dict[str, int], counts: dict[str, int]) -> None:
+    for name, count in counts.items():
+        totals[name] = totals.get(name, 0) + count
+
+
+def _probe() -> int:
+    """Every 30 s mend leaked reserves, and ask provider and chain whether they are there, on behalf of `ops/health`."""
+    seen = controls.read_all().get(controls.TICK, {})
+    last = seen.get("probed_at")
+    if last is not None and clock.now() - last < timedelta(seconds=_PROBE_EVERY_SECONDS):
+        return 0
+    facts: dict[str, Any] = {"probed_at": clock.now()}
+    if _attempt("provider_probe", lambda: bool(client.call(protocol.get_developer_wallet(), seconds=_PROBE_SECONDS))):
+        facts["provider_ok_at"] = clock.now()
+    if not chain.is_configured() or _attempt("chain_probe", lambda: chain.head() >= 0):
+        facts["chain_ok_at"] = clock.now()
+    controls.observe(facts)
+    _attempt("repair", repair.repair_leaks)
+    return 1

@@ -1,0 +1,46 @@
+"""The few singletons: supply, treasury, books, the active colour, what the tick last saw, and leases."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pymongo.errors import DuplicateKeyError
+
+from getsmart import clock
+from getsmart.mongo import Document, database
+
+COLOUR, TICK = "colour", "tick"
+
+
+def read_all() -> dict[str, Document]:
+    """Every singleton by its name; one round trip."""
+    return {row["_id"]: row for row in database().controls.find({})}
+
+
+def active_colour() -> str | None:
+    """The colour whose tick may work, or None before the first promotion."""
+    row = database().controls.find_one({"_id": COLOUR})
+    return str(row["active"]) if row else None
+
+
+def observe(facts: dict[str, Any]) -> None:
+    """Keep what the tick saw (times of its last run, of the provider's last answer, the chain's head)."""
+    database().controls.update_one({"_id": TICK}, {"$set": facts}, upsert=True)
+
+
+def take_lease(name: str, holder: str, seconds: float) -> bool:
+    """Take or renew a lease; False while somebody else holds it. Expiry is by our clock, so keep it generous."""
+    at = clock.now()
+    grant: Document = {"$set": {"holder": holder, "until": at + timedelta(seconds=seconds)}}
+    free_or_mine = [{"holder": holder}, {"until": {"$lte": at}}]
+    if database().leases.update_one({"_id": name, "$or": free_or_mine}, grant).matched_count:
+        return True
+    try:
+        database().leases.insert_one({"_id": name, **grant["$set"]})
+    except DuplicateKeyError:
+        return False
+    return True
+
+
+def drop_lease(name: str, holder: str) -> None:
+    """Give a lease up before it ends."""
+    database().leases.update_one({"_id": name, "holder": holder}, {"$set": {"until": datetime.fromtimestamp(0, UTC)}})

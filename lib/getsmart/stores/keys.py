@@ -1,0 +1,113 @@
+"""Every query on API keys, and the rate limit, which is kept beside each key."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, cast
+
+from pymongo import ReturnDocument
+
+from getsmart.models import KeyRow
+from getsmart.mongo import again, database
+
+# The limiter's state stays out of what is read: it changes with every call.
+_KEY_FIELDS = {"usage": 0}
+_SECOND_MS = 1_000
+_HOUR_MS = 3_600_000
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What the limiter decided: whether the call may pass, how many are left now, and when to try again."""
+
+    is_allowed: bool
+    limit: int
+    remaining: int
+    reset_seconds: int
+
+
+def find(key_id: str) -> KeyRow | None:
+    """The key with this id, or None."""
+    return cast(KeyRow | None, database().api_keys.find_one({"_id": key_id}, _KEY_FIELDS))
+
+
+def insert(row: KeyRow) -> None:
+    """Keep a new key."""
+    database().api_keys.insert_one({**row})
+
+
+def find_all() -> list[KeyRow]:
+    """Every key, oldest first."""
+    return cast(list[KeyRow], list(database().api_keys.find({}, _KEY_FIELDS).sort("created_at", 1)))
+
+
+def revoke(key_id: str, at: datetime) -> bool:
+    """End a key for good. False when there is none, or it was revoked before."""
+    changed = database().api_keys.update_one({"_id": key_id, "revoked_at": None}, {"$set": {"revoked_at": at}})
+    return changed.modified_count == 1
+
+
+def touch(key_id: str) -> None:
+    """Note the use of a key that has no limits (the limiter notes it otherwise)."""
+    again(lambda: database().api_keys.update_one({"_id": key_id}, [{"$set": {"last_used_at": "$$NOW"}}]))
+
+
+def take(key_id: str, per_second: int | None, per_hour: int | None) -> Usage:
+    """Count one call against the key's limits, exactly and in one round trip, by the database's clock.
+
+    A call passes when fewer than `per_second` passed in the last second and fewer than `per_hour` in this hour
+    (hours begin with the first call after the last one ended). Refused calls do not count.
+    """
+    row = database().api_keys.find_one_and_update(
+        {"_id": key_id},
+        _take_pipeline(per_second, per_hour),
+        projection={"usage": 1, "last_used_at": 1},
+        return_document=ReturnDocument.AFTER,
+    )
+    if row is None:  # removed since it was read
+        return Usage(is_allowed=False, limit=0, remaining=0, reset_seconds=1)
+    return _usage(row["usage"], per_second, per_hour)
+
+
+def _take_pipeline(per_second: int | None, per_hour: int | None) -> list[dict[str, Any]]:
+    started = {"$ifNull": ["$usage.hour_started_at", "$$NOW"]}
+    is_new_hour = {"$gte": [{"$subtract": ["$$NOW", started]}, _HOUR_MS]}
+    fits_second = True if per_second is None else {"$lt": [{"$size": "$usage.recent"}, per_second]}
+    fits_hour = True if per_hour is None else {"$lt": ["$usage.hour_count", per_hour]}
+    recent = {
+        "$filter": {
+            "input": {"$ifNull": ["$usage.recent", []]},
+            "as": "moment",
+            "cond": {"$gt": ["$$moment", {"$subtract": ["$$NOW", _SECOND_MS]}]},
+        }
+    }
+    return [
+        {
+            "$set": {
+                "usage.at": "$$NOW",
+                "usage.recent": recent if per_second is not None else [],
+                "usage.hour_count": {"$cond": [is_new_hour, 0, {"$ifNull": ["$usage.hour_count", 0]}]},
+                "usage.hour_started_at": {"$cond": [is_new_hour, "$$NOW", started]},
+            }
+        },
+        {"$set": {"usage.is_allowed": {"$and": [fits_second, fits_hour]}}},
+        {
+            "$set": {
+                "usage.recent": {
+                    "$cond": ["$usage.is_allowed", {"$concatArrays": ["$usage.recent", ["$$NOW"]]}, "$usage.recent"]
+                },
+                "usage.hour_count": {"$add": ["$usage.hour_count", {"$cond": ["$usage.is_allowed", 1, 0]}]},
+                "last_used_at": "$$NOW",
+            }
+        },
+    ]
+
+
+def _usage(usage: dict[str, Any], per_second: int | None, per_hour: int | None) -> Usage:
+    in_second, in_hour = len(usage["recent"]), usage["hour_count"]
+    hour_left = per_hour - in_hour if per_hour is not None else None
+    second_left = per_second - in_second if per_second is not None else None
+    if hour_left is not None and hour_left <= 0 and per_hour is not None:
+        elapsed = (usage["at"] - usage["hour_started_at"]).total_seconds()
+        return Usage(usage["is_allowed"], per_hour, 0, max(1, round(3600 - elapsed)))
+    left = [value for value in (second_left, hour_left) if value is not None]
+    return Usage(usage["is_allowed"], per_second or per_hour or 0, max(0, min(left, default=0)), 1)

@@ -1,0 +1,111 @@
+"""The double-entry ledger: entries are only ever added; accounts carry their sums.
+
+A wallet's account moves in the same transaction as its entries. The system accounts are hot, so no money
+transaction touches them: the row is flagged, and `sum_confirmed` folds flagged rows into the books, exactly once.
+"""
+
+from typing import Any, Literal, cast
+
+from pymongo.client_session import ClientSession
+
+from getsmart.errors import Internal
+from getsmart.models import ISSUANCE, SYSTEM_ACCOUNTS, TREASURY, AccountRow, Party, TransactionRow
+from getsmart.mongo import Document, database, to_decimal, to_units, transact
+
+BOOKS = "books"
+WALLETS = "wallets"  # the control account: the sum of all wallets
+
+
+def post(row: TransactionRow, *, session: ClientSession) -> None:
+    """Book a confirmed transaction: a debit of its origin and a credit of its target; they sum to zero."""
+    _enter(row, row["origin"], "debit", session)
+    _enter(row, row["target"], "credit", session)
+
+
+def _enter(row: TransactionRow, party: Party, direction: Literal["debit", "credit"], session: ClientSession) -> None:
+    entry: Document = {
+        "_id": f"{row['_id']}:{direction}",
+        "transaction_id": row["_id"],
+        "account": party["account"],
+        "direction": direction,
+        "amount": row["amount"],
+        "at": row["updated_at"],
+    }
+    if party["account"] not in SYSTEM_ACCOUNTS:
+        units = to_units(row["amount"])
+        entry |= _move_wallet(party["account"], units if direction == "credit" else -units, session)
+    database().entries.insert_one(entry, session=session)
+
+
+def _move_wallet(wallet_id: str, units: int, session: ClientSession) -> Document:
+    """Move a wallet's account; a debit was held before, so only a credit adds to what is available."""
+    account = cast(AccountRow | None, database().accounts.find_one({"_id": wallet_id}, session=session))
+    sequence = (account["sequence"] if account else 0) + 1
+    posted = (to_units(account["posted"]) if account else 0) + units
+    if account is None:
+        fresh = {"posted": to_decimal(posted), "available": to_decimal(posted), "sequence": sequence, "version": 0}
+        database().accounts.insert_one({"_id": wallet_id, **fresh}, session=session)
+    else:
+        credited = {"available": to_decimal(max(units, 0)), "version": 1}
+        done = database().accounts.update_one(
+            {"_id": wallet_id, "sequence": account["sequence"]},
+            {"$set": {"posted": to_decimal(posted), "sequence": sequence}, "$inc": credited},
+            session=session,
+        )
+        if done.modified_count != 1:
+            raise Internal(f"account {wallet_id} moved inside a transaction")
+    return {"account_sequence": sequence, "balance_after": to_decimal(posted)}
+
+
+def sum_confirmed(limit: int) -> int:
+    """Fold up to `limit` confirmed rows into the system accounts; returns how many. Safe to run twice at once."""
+
+    def fold(session: ClientSession) -> int:
+        rows = list(database().transactions.find({"is_unsummed": True}, session=session).limit(limit))
+        if not rows:
+            return 0
+        query = {"_id": {"$in": [row["_id"] for row in rows]}, "is_unsummed": True}
+        done = database().transactions.update_many(query, {"$unset": {"is_unsummed": ""}}, session=session)
+        if done.modified_count != len(rows):
+            raise Internal("rows were summed by somebody else inside a transaction")
+        change = {name: to_decimal(units) for name, units in _sums(rows).items()}
+        database().controls.update_one(
+            {"_id": BOOKS}, {"$inc": {**change, "transactions": len(rows), "version": 1}}, session=session
+        )
+        return len(rows)
+
+    return transact(fold)
+
+
+def _sums(rows: list[Any]) -> dict[str, int]:
+    sums = dict.fromkeys((*SYSTEM_ACCOUNTS, WALLETS), 0)
+    for row in rows:
+        units = to_units(row["amount"])
+        for side, sign in ((row["origin"], -1), (row["target"], 1)):
+            account = side["account"] if side["account"] in SYSTEM_ACCOUNTS else WALLETS
+            sums[account] += sign * units
+    return sums
+
+
+def minted(*, session: ClientSession) -> int:
+    """All that issuance has paid out, confirmed rows that are not yet summed included."""
+    return -_with_unsummed(ISSUANCE, session)
+
+
+def treasury(*, session: ClientSession) -> int:
+    """The treasury's posted balance, confirmed rows that are not yet summed included."""
+    return _with_unsummed(TREASURY, session)
+
+
+def posted(wallet_id: str, *, session: ClientSession) -> int:
+    """A wallet's posted balance."""
+    account = database().accounts.find_one({"_id": wallet_id}, session=session)
+    return to_units(account["posted"]) if account else 0
+
+
+def _with_unsummed(account: str, session: ClientSession) -> int:
+    books = database().controls.find_one({"_id": BOOKS}, session=session)
+    if books is None:
+        raise Internal("the database has no books; migrations are missing")
+    rows = list(database().transactions.find({"is_unsummed": True}, session=session))
+    return to_units(books[account]) + _sums(rows)[account]

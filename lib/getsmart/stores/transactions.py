@@ -1,0 +1,178 @@
+"""Every query on transactions; the only place where a status changes."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any, cast
+
+from pymongo.client_session import ClientSession
+from pymongo.errors import DuplicateKeyError
+
+from getsmart import clock, objects
+from getsmart.errors import Internal
+from getsmart.ids import new_id
+from getsmart.models import MOVES, Event, Status, Step, StoredReply, TransactionRow, is_final
+from getsmart.mongo import again, database, to_units
+from getsmart.replies import dump_json, success
+
+LEASE_SECONDS = 15
+
+
+class Taken(Exception):
+    """The insert met a unique index; `is_badge` tells whether it was the badge claim's."""
+
+    def __init__(self, is_badge: bool) -> None:
+        super().__init__("badge" if is_badge else "key")
+        self.is_badge = is_badge
+
+
+def find_by_key(client_id: str, route: str, idempotency_key: str) -> TransactionRow | None:
+    """The row that claimed this idempotency key, or None."""
+    query = {"client_id": client_id, "route": route, "idempotency_key": idempotency_key}
+    return cast(TransactionRow | None, database().transactions.find_one(query))
+
+
+def find(transaction_id: str, client_id: str | None) -> TransactionRow | None:
+    """The row with this id, if it is this client's; None as client (an admin) sees all."""
+    query: dict[str, Any] = {"_id": transaction_id}
+    if client_id is not None:
+        query["client_id"] = client_id
+    return cast(TransactionRow | None, database().transactions.find_one(query))
+
+
+def find_by_metakeep_id(metakeep_transaction_id: str) -> TransactionRow | None:
+    """The row that MetaKeep knows under this id, or None."""
+    query = {"metakeep_transaction_id": metakeep_transaction_id}
+    return cast(TransactionRow | None, database().transactions.find_one(query))
+
+
+def find_due(statuses: tuple[Status, ...], before: datetime, limit: int) -> list[TransactionRow]:
+    """Open rows whose time has come, the longest overdue first."""
+    rows: list[TransactionRow] = []
+    for status in statuses:
+        query = {"status": status, "due_at": {"$lte": before}}
+        found = database().transactions.find(query).sort([("due_at", 1)]).limit(limit)
+        rows.extend(cast(list[TransactionRow], list(found)))
+    return sorted(rows, key=lambda row: row["due_at"])[:limit]
+
+
+def find_oldest(status: Status) -> datetime | None:
+    """When the oldest row in this state was created, or None when there is none."""
+    row = database().transactions.find_one({"status": status}, {"created_at": 1}, sort=[("created_at", 1)])
+    return cast(datetime, row["created_at"]) if row else None
+
+
+def sum_held(name: str, *, session: ClientSession) -> int:
+    """The base units that open rows hold of a reserve."""
+    held = database().transactions.find({"hold.name": name, "hold.state": "held"}, {"amount": 1}, session=session)
+    return sum(to_units(row["amount"]) for row in held)
+
+
+def was_returned_since(name: str, moment: datetime) -> bool:
+    """Whether a row marked its hold on this reserve as returned after `moment`."""
+    query = {"hold.name": name, "hold.state": "returned", "updated_at": {"$gt": moment}}
+    return database().transactions.find_one(query, {"_id": 1}) is not None
+
+
+def insert(row: TransactionRow) -> None:
+    """Write the claim: one insert that carries the row, the provider request, the event and the audit line.
+
+    Raises Taken when the idempotency key or the badge claim belongs to another row. After a broken connection the
+    same insert is tried again; meeting our own row then means that the first one had landed.
+    """
+    try:
+        again(lambda: database().transactions.insert_one({**row}))
+    except DuplicateKeyError as error:
+        if database().transactions.find_one({"_id": row["_id"]}, {"_id": 1}) is None:
+            pattern: Mapping[str, Any] = (error.details or {}).get("keyPattern") or {}
+            raise Taken(is_badge=any(name.startswith("badge_lock") for name in pattern)) from None
+
+
+def event_of(row: TransactionRow) -> Event:
+    """The event that tells of the row as it stands."""
+    return {
+        "event_id": new_id("evt"),
+        "client_id": row["client_id"],
+        "type": f"transaction.{row['status']}",
+        "created_at": row["updated_at"],
+        "data": dump_json(objects.transaction(row)),
+    }
+
+
+def move(
+    row: TransactionRow, status: Status, changes: Mapping[str, Any], *, session: ClientSession | None = None
+) -> TransactionRow | None:
+    """Move the row to `status` with `changes`, its timeline and its event, in one update.
+
+    Returns the row as it stands then, or None when somebody else moved it first. Raises Internal for a move that the
+    state machine does not know.
+    """
+    if status not in MOVES[row["status"]]:
+        raise Internal(f"{row['_id']}: {row['status']} -> {status} is not a move")
+    at = clock.now()
+    step: Step = {"status": status, "at": at}
+    gone = _gone(status)
+    new = {**changes, "status": status, "updated_at": at, "version": row["version"] + 1}
+    if is_final(status):
+        new["request"] = {**row["request"], "body": None}  # it names a person, and is never sent again
+    moved = _with(row, {**new, "timeline": [*row["timeline"], step]}, gone)
+    moved, new = _with_reply(moved, new)
+    update: dict[str, Any] = {"$set": new, "$push": {"timeline": step, "outbox": event_of(moved)}}
+    if gone:
+        update["$unset"] = dict.fromkeys(gone, "")
+    current = {"_id": row["_id"], "status": row["status"], "version": row["version"]}
+    done = database().transactions.update_one(current, update, session=session)
+    return moved if done.modified_count else None
+
+
+def _with(row: TransactionRow, new: Mapping[str, Any], gone: Iterable[str] = ()) -> TransactionRow:
+    return cast(TransactionRow, {**{name: value for name, value in row.items() if name not in gone}, **new})
+
+
+def _with_reply(moved: TransactionRow, new: dict[str, Any]) -> tuple[TransactionRow, dict[str, Any]]:
+    """The first conclusion of a row is what its caller is answered, also when the tick reached it."""
+    if "reply" in moved:
+        return moved, new
+    reply = reply_of(moved)
+    return _with(moved, {"reply": reply}), {**new, "reply": reply}
+
+
+def reply_of(row: TransactionRow) -> StoredReply:
+    """202 with the transaction in whatever state it has."""
+    return {"status": 202, "body": success(202, objects.transaction(row), "accepted").body}
+
+
+def _gone(status: Status) -> tuple[str, ...]:
+    """What a final row no longer has; where nothing came of it, its badge claim is free again."""
+    if not is_final(status):
+        return ()
+    always = ("due_at", "incoming_wallet_id")
+    return always if status == "confirmed" else (*always, "badge_lock")
+
+
+def note(row: TransactionRow, changes: Mapping[str, Any], *, is_conclusion: bool = False) -> TransactionRow | None:
+    """Keep facts about the row without moving it; None when somebody moved it first.
+
+    With `is_conclusion` a call has come to its end here: its reply is stored, unless there is one.
+    """
+    new: dict[str, Any] = {**changes, "version": row["version"] + 1}
+    noted = _with(row, new)
+    if is_conclusion:
+        noted, new = _with_reply(noted, new)
+    done = database().transactions.update_one({"_id": row["_id"], "version": row["version"]}, {"$set": new})
+    return noted if done.modified_count else None
+
+
+def take_lease(row: TransactionRow) -> TransactionRow | None:
+    """Take over a claim whose holder died; None when its lease still runs or somebody else was faster."""
+    at = clock.now()
+    if row["lease_until"] > at:
+        return None
+    return note(row, {"lease_until": at + timedelta(seconds=LEASE_SECONDS)})
+
+
+def store_reply(row: TransactionRow) -> StoredReply:
+    """Answer from the row as it stands; the first reply that was stored wins, and is what this returns."""
+    reply = reply_of(row)
+    database().transactions.update_one({"_id": row["_id"], "reply": {"$exists": False}}, {"$set": {"reply": reply}})
+    kept = database().transactions.find_one({"_id": row["_id"]}, {"reply": 1})
+    return cast(StoredReply, kept["reply"]) if kept else reply

@@ -1,0 +1,288 @@
+"""The edge: a raw web event becomes a typed Request, a Reply becomes the platform's response, errors become replies.
+
+`endpoint` makes the plain two-argument `main` that the runtime calls (it reads `__code__.co_argcount`). Nothing
+escapes it: an uncaught exception would reach the caller as a 400 that says nothing. Refusals that need no database
+(method, key form, body) come before anything that loads the driver.
+"""
+
+import base64
+import binascii
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from urllib.parse import parse_qsl
+
+from pydantic import BaseModel, ValidationError
+
+from getsmart import log, replies
+from getsmart.errors import (
+    DatabaseUnavailable,
+    GetSmartError,
+    Internal,
+    InvalidJson,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+    TooLarge,
+    UnsupportedMediaType,
+)
+from getsmart.ids import request_id_or_new
+from getsmart.replies import Reply
+
+if TYPE_CHECKING:
+    from getsmart.models import Caller
+
+Input = TypeVar("Input", bound=BaseModel)
+Main = Callable[[dict[str, Any], Any], dict[str, Any]]
+
+MOST_BODY_BYTES = 768 * 1024  # 1 MB of event once the platform has made base64 of it
+_ALWAYS = {"Cache-Control": "no-store", "Content-Type": "application/json; charset=utf-8"}
+
+
+@dataclass
+class Request(Generic[Input]):
+    """One call, understood: who, what, and the exact bytes it came as.
+
+    `input` is the validated body of a POST or the query of a GET. `route` is the public path. Reply headers that
+    the edge adds (rate limit) collect in `reply_headers`.
+    """
+
+    method: str
+    route: str
+    headers: Mapping[str, str]
+    query: str
+    body: bytes
+    request_id: str
+    reply_headers: dict[str, str] = field(default_factory=dict)
+    proven_caller: "Caller | None" = None
+    valid_input: Input | None = None
+    json: Any = None
+
+    @property
+    def caller(self) -> "Caller":
+        """Who calls. Raises Internal in an endpoint without a scope."""
+        if self.proven_caller is None:
+            raise Internal("this endpoint authenticates nobody")
+        return self.proven_caller
+
+    @property
+    def input(self) -> Input:
+        """The validated body or query. Raises Internal in an endpoint that takes none."""
+        if self.valid_input is None:
+            raise Internal("this endpoint takes no input")
+        return self.valid_input
+
+    @property
+    def source(self) -> str:
+        """The caller's address as the platform's front end saw it: the last hop it added."""
+        return self.headers.get("x-forwarded-for", "").rpartition(",")[2].strip()
+
+    @property
+    def body_digest(self) -> str:
+        """SHA-256 of the canonical body: the same JSON in another order or spacing is the same request."""
+        canonical = json.dumps(self.json, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+Handler = Callable[[Request[Input]], Reply]
+
+
+def endpoint(
+    method: str, *, scope: str | None = None, takes: type[Input] | None = None
+) -> Callable[[Handler[Input]], Main]:
+    """Make `main(event, context)` of a handler that answers one method.
+
+    `scope` is what the API key must have; None means the endpoint authenticates nobody. `takes` is the model of the
+    query (GET) or of the JSON body (anything else).
+    """
+
+    def decorate(handler: Handler[Input]) -> Main:
+        def main(event: dict[str, Any], context: Any) -> dict[str, Any]:
+            started = time.perf_counter()
+            request, problem = _read(event, _route(context))
+            reply = replies.failure(problem, request.request_id) if problem else _answer(request, handler)
+            _log(request, reply, started)
+            return _response(request, reply)
+
+        def _answer(request: Request[Input], handler: Handler[Input]) -> Reply:
+            try:
+                _understand(request, method, scope, takes)
+                return handler(request)
+            except Exception as error:  # noqa: BLE001 - nothing may escape: the platform would answer a mute 400
+                ours = _as_ours(error)
+                level = "error" if ours.status >= 500 else "info"
+                log.event(
+                    "request.failed",
+                    level=level,
+                    request_id=request.request_id,
+                    code=ours.code,
+                    error_type=type(error).__name__,
+                    error=log.redact(str(error))[:500],
+                )
+                return replies.failure(ours, request.request_id)
+
+        return main
+
+    return decorate
+
+
+def _understand(request: Request[Input], method: str, scope: str | None, takes: type[Input] | None) -> None:
+    """Method, key form, body, then the key itself, then the input's fields: the cheap refusals first."""
+    if request.method != method:
+        error = MethodNotAllowed(f"{request.method} on {request.route}")
+        error.headers["Allow"] = method
+        raise error
+    token = _token(request.headers) if scope is not None else None
+    if method != "GET" and takes is not None:
+        request.json = _read_json(request)
+    if scope is not None:
+        from getsmart.auth import admit
+
+        request.proven_caller = admit(token or "", scope, request.source, request.reply_headers)
+    if takes is not None:
+        request.valid_input = _validate(takes, _read_query(request.query) if method == "GET" else request.json)
+    if (takes is None or method != "GET") and request.query:
+        _validate(_NoQuery, _read_query(request.query))
+
+
+class _NoQuery(BaseModel):
+    model_config = {"extra": "forbid"}
+
+
+def _token(headers: Mapping[str, str]) -> str:
+    from getsmart.tokens import bearer
+
+    return bearer(headers.get("authorization", ""))
+
+
+def _read(event: dict[str, Any], route: str) -> tuple[Request[Any], GetSmartError | None]:
+    """The request in an event of `web: raw`, and why it can't be understood, if so."""
+    http = event.get("http") or {}
+    headers = {str(name).lower(): str(value) for name, value in (http.get("headers") or {}).items()}
+    request: Request[Any] = Request(
+        method=str(http.get("method", "")).upper(),
+        route=route,
+        headers=headers,
+        query=str(http.get("queryString") or ""),
+        body=b"",
+        request_id=request_id_or_new(headers.get("x-request-id", "")),
+    )
+    try:
+        if http.get("path") not in (None, "", "/"):
+            raise NotFound("extra path")
+        request.body = _bytes(http)
+    except GetSmartError as error:
+        return request, error
+    return request, None
+
+
+def _route(context: Any) -> str:
+    """`/v1/<package>/<function>` of the running function: part of an idempotency key's scope."""
+    name = str(getattr(context, "function_name", "") or "")
+    return "/v1/" + "/".join(name.strip("/").split("/")[-2:])
+
+
+def _bytes(http: Mapping[str, Any]) -> bytes:
+    """The exact bytes of the body, however the platform carried them."""
+    body = http.get("body") or ""
+    try:
+        raw = base64.b64decode(body, validate=True) if http.get("isBase64Encoded") else str(body).encode()
+    except (binascii.Error, UnicodeEncodeError, ValueError):
+        raise InvalidJson("the body is not what its encoding flag says") from None
+    if len(raw) > MOST_BODY_BYTES:
+        raise TooLarge(f"{len(raw)} bytes")
+    return raw
+
+
+def _read_json(request: Request[Any]) -> dict[str, Any]:
+    """One JSON object in UTF-8. Raises UnsupportedMediaType or InvalidJson; duplicate names are no valid object."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        raise UnsupportedMediaType(media_type[:60])
+    try:
+        content = json.loads(request.body.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
+        json.dumps(content, ensure_ascii=False).encode()  # unpaired surrogates can't be kept or sent
+    except (ValueError, RecursionError) as error:
+        raise InvalidJson(type(error).__name__) from None
+    if not isinstance(content, dict):
+        raise InvalidJson("the body is no object")
+    return content
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) != len(pairs):
+        raise ValueError("duplicate name")
+    return content
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _read_query(query: str) -> dict[str, str]:
+    """The names and values of a query string. Raises InvalidRequest for a repeated name or broken encoding."""
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query), errors="strict", max_num_fields=50)
+    except ValueError:
+        raise InvalidRequest.field("query", "must be name=value pairs in UTF-8") from None
+    content = dict(pairs)
+    if len(content) != len(pairs):
+        repeated = next(name for index, (name, _) in enumerate(pairs) if name in dict(pairs[:index]))
+        raise InvalidRequest.field(repeated, "must be given once")
+    return content
+
+
+def _validate(model: type[Input], content: Any) -> Input:
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        details = [_detail(item) for item in error.errors(include_url=False, include_context=False)]
+        raise InvalidRequest("; ".join(sorted({item["field"] for item in details})), details=details) from None
+
+
+def _detail(item: Any) -> dict[str, str]:
+    """Name the field as the caller wrote it; the value itself is never repeated."""
+    name = ".".join(str(part) for part in item["loc"]) or "body"
+    problems = {"missing": "is required", "extra_forbidden": "is not known"}
+    return {"field": name[:100], "problem": problems.get(item["type"], item["msg"])}
+
+
+def _as_ours(error: Exception) -> GetSmartError:
+    """Our own errors as they are; an outage of the database as such; anything else is a bug.
+
+    The driver is recognised by name, so that refusals that need no database do not load it.
+    """
+    if isinstance(error, GetSmartError):
+        return error
+    names = {base.__name__ for base in type(error).__mro__ if base.__module__ == "pymongo.errors"}
+    is_transient = bool(names) and (
+        getattr(error, "timeout", False)
+        or getattr(error, "has_error_label", lambda _: False)("TransientTransactionError")
+    )
+    if "ConnectionFailure" in names or is_transient:
+        return DatabaseUnavailable(f"{type(error).__name__}")
+    return Internal(f"{type(error).__name__}")
+
+
+def _response(request: Request[Any], reply: Reply) -> dict[str, Any]:
+    """Only these three keys: a caller can append .json to the URL and see the whole returned object."""
+    headers = {**_ALWAYS, "X-Request-Id": request.request_id, **request.reply_headers, **reply.headers}
+    return {"statusCode": reply.status, "headers": headers, "body": reply.body}
+
+
+def _log(request: Request[Any], reply: Reply, started: float) -> None:
+    caller = request.proven_caller
+    log.event(
+        "request",
+        request_id=request.request_id,
+        method=request.method,
+        route=request.route,
+        status=reply.status,
+        client_id=caller.client_id if caller else None,
+        key_id=caller.key_id if caller else None,
+        duration_ms=round((time.perf_counter() - started) * 1000, 1),
+    )

@@ -1,0 +1,219 @@
+"""The database of a local run: the one in MONGODB_URI, else a mongod on PATH, else the embedded server."""
+
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from pymongo import MongoClient
+from pymongo.errors import OperationFailure, PyMongoError, ServerSelectionTimeoutError
+
+from local import processes
+from local.ports import free_port, is_free
+from local.processes import Child, ChildFailed
+
+_HOST = "127.0.0.1"
+_POLL_SECONDS = 0.02
+_STOP_POLL_SECONDS = 0.05
+_LOCKED_POLL_SECONDS = 0.2
+# What the embedded server and mongod say while a dying predecessor still holds the directory.
+_LOCKED = ("Device or resource busy", "DBPathInUse")
+_ALREADY_INITIALIZED = 23
+
+OnExit = Callable[[Child], None]
+
+
+class Database(Protocol):
+    """What `choose` gives: something to start, which has a URI, and to stop."""
+
+    def start(self, on_exit: OnExit | None = None) -> str:
+        """Return the URI once the server answers. Raises ChildFailed when it does not."""
+
+    def stop(self) -> None:
+        """End the server if it is ours; the data stays."""
+
+
+class ExternalDatabase:
+    """A server that somebody else runs (MONGODB_URI)."""
+
+    ping_milliseconds = 5_000
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+
+    def start(self, on_exit: OnExit | None = None) -> str:
+        """Return the URI when the server answers a ping in time. Raises ChildFailed otherwise."""
+        try:
+            _ping(self.uri, self.ping_milliseconds)
+        except PyMongoError as error:
+            raise ChildFailed(f"the database in MONGODB_URI does not answer: {type(error).__name__}") from error
+        return self.uri
+
+    def stop(self) -> None:
+        """Nothing: it is not ours."""
+
+
+class _OwnServer:
+    """A database server started as a child, with its files under `data_dir`, on `port` (0: a free one)."""
+
+    name = "database"
+    start_seconds = 30.0
+    stop_seconds = 15.0
+
+    def __init__(self, data_dir: Path, port: int = 0) -> None:
+        self.data_dir = data_dir
+        self.port = port
+        self.child: Child | None = None
+
+    def start(self, on_exit: OnExit | None = None) -> str:
+        """Return the URI once the server answers. Raises ChildFailed with its last log lines when it does not."""
+        self.port = self.port or free_port(_HOST)
+        if not is_free(self.port, _HOST):
+            raise ChildFailed(f"{self.name} did not start: port {self.port} is in use")
+        self.storage.mkdir(parents=True, exist_ok=True)
+        deadline = time.monotonic() + self.start_seconds
+        while not self._attempt(deadline):
+            time.sleep(_LOCKED_POLL_SECONDS)
+        assert self.child is not None
+        if on_exit:
+            self.child.when_exited(on_exit)
+        return self.uri
+
+    def stop(self) -> None:
+        """End the server; it writes everything down first."""
+        if self.child is not None:
+            self.child.terminate()
+            deadline = time.monotonic() + self.stop_seconds
+            while not self.child.exited.wait(_STOP_POLL_SECONDS) and time.monotonic() < deadline:
+                _listens(self.port)  # the embedded server looks whether it shall end when a connection comes, or after 2 s
+            self.child.kill()
+            self.child = None
+
+    @property
+    def storage(self) -> Path:
+        """Where the server keeps its files."""
+        raise NotImplementedError
+
+    @property
+    def uri(self) -> str:
+        """How clients reach it."""
+        raise NotImplementedError
+
+    def command(self) -> Sequence[str]:
+        """The command line of the server."""
+        raise NotImplementedError
+
+    def prepare(self, deadline: float) -> None:
+        """What is to be done when the port answers and before clients may come."""
+
+    def _attempt(self, deadline: float) -> bool:
+        """Start once. True: it answers; False: the directory is still locked, try again."""
+        self.child = processes.start(self.name, self.command(), log=self.data_dir / f"{self.name}.log")
+        try:
+            _wait_for_port(self.child, self.port, deadline)
+            self.prepare(deadline)
+            _ping(self.uri, max(1, int((deadline - time.monotonic()) * 1000)))
+        except PyMongoError as error:
+            self.child.kill()
+            raise ChildFailed(self.child.obituary(f"does not answer: {type(error).__name__}")) from error
+        except ChildFailed:
+            self.child.kill()
+            if time.monotonic() < deadline and any(word in "\n".join(self.child.tail()) for word in _LOCKED):
+                return False
+            raise
+        return True
+
+
+class EmbeddedDatabase(_OwnServer):
+    """The embedded server: MongoDB's wire protocol on WiredTiger, a one-node replica set, as a process of its own."""
+
+    @property
+    def storage(self) -> Path:
+        """Where the server keeps its files."""
+        return self.data_dir / "database"
+
+    @property
+    def uri(self) -> str:
+        """Retryable writes are off here only: this server's retry table slows it down and does not survive a restart."""
+        return f"mongodb://{_HOST}:{self.port}/?retryWrites=false&w=majority"
+
+    def command(self) -> Sequence[str]:
+        """Always with --sync-on-commit: without it a kill -9 loses acknowledged commits."""
+        return [
+            str(Path(sys.executable).with_name("secantusd-py")),
+            *("--host", _HOST, "--port", str(self.port), "--storage-path", str(self.storage)),
+            *("--sync-on-commit", "--log-level", "WARNING"),
+        ]
+
+
+class MongodDatabase(_OwnServer):
+    """A mongod of this machine as a replica set of one."""
+
+    @property
+    def storage(self) -> Path:
+        """Where the server keeps its files."""
+        return self.data_dir / "mongod"
+
+    @property
+    def uri(self) -> str:
+        """A direct connection: the one member is known."""
+        return f"mongodb://{_HOST}:{self.port}/?directConnection=true&w=majority"
+
+    def command(self) -> Sequence[str]:
+        """The command line of the server."""
+        where = ("--dbpath", str(self.storage), "--bind_ip", _HOST, "--port", str(self.port))
+        return ["mongod", "--replSet", "getsmart", *where]
+
+    def prepare(self, deadline: float) -> None:
+        """Make it a replica set at this port, or move the one it was to this port, and wait for its primary."""
+        members = [{"_id": 0, "host": f"{_HOST}:{self.port}"}]
+        with MongoClient[dict[str, Any]](self.uri, serverSelectionTimeoutMS=5_000) as client:
+            try:
+                client.admin.command("replSetInitiate", {"_id": "getsmart", "members": members})
+            except OperationFailure as error:
+                if error.code != _ALREADY_INITIALIZED:
+                    raise
+                config = client.admin.command("replSetGetConfig")["config"]
+                if config["members"][0]["host"] != members[0]["host"]:
+                    moved = {**config, "version": config["version"] + 1, "members": members}
+                    client.admin.command("replSetReconfig", moved, force=True)
+            while not client.admin.command("hello")["isWritablePrimary"]:
+                if time.monotonic() > deadline:
+                    raise ServerSelectionTimeoutError("the replica set of one has no primary")
+                time.sleep(_POLL_SECONDS)
+
+
+def choose(data_dir: Path, environment: Mapping[str, str], port: int = 0) -> Database:
+    """The database of a run whose files are under `data_dir`."""
+    if uri := environment.get("MONGODB_URI"):
+        return ExternalDatabase(uri)
+    if shutil.which("mongod", path=environment.get("PATH")):
+        return MongodDatabase(data_dir, port)
+    return EmbeddedDatabase(data_dir, port)
+
+
+def _ping(uri: str, milliseconds: int) -> None:
+    with MongoClient[dict[str, Any]](uri, serverSelectionTimeoutMS=milliseconds) as client:
+        client.admin.command("ping")
+
+
+def _listens(port: int) -> bool:
+    """Whether somebody accepts connections on the port."""
+    try:
+        socket.create_connection((_HOST, port), timeout=1.0).close()
+    except OSError:
+        return False
+    return True
+
+
+def _wait_for_port(child: Child, port: int, deadline: float) -> None:
+    """Until something listens on the port; raises ChildFailed when the child ends or the deadline passes."""
+    while not child.exited.wait(_POLL_SECONDS):
+        if _listens(port):
+            return
+        if time.monotonic() > deadline:
+            raise ChildFailed(child.obituary("did not listen in time"))
+    raise ChildFailed(child.obituary("did not start"))

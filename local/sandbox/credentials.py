@@ -1,0 +1,48 @@
+"""The secrets of a sandbox: made at random on the first start and kept in its database."""
+
+import base64
+import secrets
+import uuid
+from dataclasses import asdict, dataclass
+
+from getsmart.metakeep.signing import SigningKey
+from local.sandbox.store import Store
+
+_P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """The seeded app's key pair and id, the webhook sender's key pair, and the seed (hex) of all addresses."""
+
+    app_id: str
+    api_key: str
+    api_secret: str
+    webhook_sender_key: str
+    webhook_sender_secret: str
+    seed: str
+
+
+def random_secret() -> str:
+    """A fresh P-256 private key in MetaKeep's form: base64url of 32 bytes, without padding."""
+    scalar = secrets.randbelow(_P256_ORDER - 1) + 1
+    return base64.urlsafe_b64encode(scalar.to_bytes(32, "big")).decode().rstrip("=")
+
+
+def load(store: Store) -> Credentials:
+    """Read the credentials, making them first in a new database; call it inside a transaction."""
+    known = store.setting("credentials")
+    if known is None:
+        api, sender = random_secret(), random_secret()
+        known = asdict(
+            Credentials(
+                app_id=str(uuid.uuid4()),
+                api_key=SigningKey.from_secret(api).public_key,
+                api_secret=api,
+                webhook_sender_key=SigningKey.from_secret(sender).public_key,
+                webhook_sender_secret=sender,
+                seed=secrets.token_hex(32),
+            )
+        )
+        store.set_setting("credentials", known)
+    return Credentials(**known)

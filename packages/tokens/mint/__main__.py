@@ -1,0 +1,51 @@
+"""POST /tokens/mint - mint new GETS into a wallet: an amount, or the reward of a badge claim."""
+
+from typing import Self
+
+from pydantic import model_validator
+
+from getsmart.fields import BadgeText, BaseUnits, Body, Reason, WalletId, problem
+from getsmart.idempotency import answer, claim_of
+from getsmart.replies import Reply
+from getsmart.services import tokens
+from getsmart.web import Request, endpoint
+
+
+class BadgeClaim(Body):
+    """Which badge, and who earned it; compared exactly, rewarded once."""
+
+    badge_id: BadgeText
+    claimant: BadgeText
+
+
+class MintBody(Body):
+    """To whom, and either how much or for which badge."""
+
+    wallet_id: WalletId
+    amount: BaseUnits | None = None
+    badge_claim: BadgeClaim | None = None
+    reason: Reason | None = None
+
+    @model_validator(mode="after")
+    def _either(self) -> Self:
+        if (self.amount is None) == (self.badge_claim is None):
+            raise problem("one_of", "exactly one of amount and badge_claim must be given")
+        return self
+
+
+@endpoint("POST", scope="tokens:mint", takes=MintBody)
+def main(request: Request[MintBody]) -> Reply:
+    """202 with the transaction; 404 wallet; 409 supply, badge claimed or twin running; 422 key reused."""
+    claim, order = claim_of(request), request.input
+    if order.badge_claim is not None:
+        badge = order.badge_claim
+        return answer(
+            tokens.mint_for_badge(
+                claim,
+                wallet_id=order.wallet_id,
+                badge_id=badge.badge_id,
+                claimant=badge.claimant,
+                reason=order.reason,
+            )
+        )
+    return answer(tokens.mint(claim, wallet_id=order.wallet_id, amount=order.amount or 0, reason=order.reason))

@@ -1,0 +1,78 @@
+"""`python -m serving`: every function of project.yml over HTTP, on waitress, until SIGTERM or Ctrl-C."""
+
+import argparse
+import io
+import json
+import signal
+import sys
+import time
+from types import FrameType
+from typing import Any
+
+from waitress import wasyncore
+from waitress.server import create_server
+
+from serving.app import create_app
+
+_BODY_BYTES = 8 * 1_048_576  # the gateway answers for what is over the platform's limit, the server beyond this
+_DRAIN_SECONDS = 5.0
+
+
+class Server:
+    """A waitress server that finishes the requests it has when it is told to end."""
+
+    def __init__(self, app: Any, host: str, port: int, threads: int) -> None:
+        """Listens from here on. Raises OSError when it cannot."""
+        self._server: Any = create_server(
+            app, host=host, port=port, threads=threads, max_request_body_size=_BODY_BYTES, ident=None
+        )
+        self._deadline: float | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://{self._server.effective_host}:{self._server.effective_port}"
+
+    def run(self) -> None:
+        """Serve until `end` is called."""
+        while self._deadline is None or (self._busy() and time.monotonic() < self._deadline):
+            wasyncore.loop(timeout=1.0, map=self._server._map, count=1)
+        self._server.task_dispatcher.shutdown(timeout=0)
+
+    def end(self, _number: int = 0, _frame: FrameType | None = None) -> None:
+        """Take no further connections, finish what is under way; fit to be a signal handler."""
+        if self._deadline is None:
+            self._deadline = time.monotonic() + _DRAIN_SECONDS
+            self._server.accepting = False
+            self._server.del_channel()
+            self._server.socket.close()
+            self._server.pull_trigger()
+
+    def _busy(self) -> bool:
+        channels = list(self._server.active_channels.values())
+        return any(channel.requests or channel.total_outbufs_len for channel in channels)
+
+
+def main() -> int:
+    """Print one JSON line with the address when ready; 0 after a signal, 1 when the port is taken."""
+    parser = argparse.ArgumentParser(prog="python -m serving", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8080, help="0 takes a free one")
+    parser.add_argument("--threads", type=int, default=32)
+    options = parser.parse_args()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # one log line a call, at once
+    try:
+        server = Server(create_app(), options.host, options.port, options.threads)
+    except OSError as error:
+        print(f"serving: cannot listen on {options.host}:{options.port}: {error.strerror}", file=sys.stderr)
+        return 1
+    signal.signal(signal.SIGTERM, server.end)
+    signal.signal(signal.SIGINT, server.end)
+    print(json.dumps({"gateway": server.url}))
+    server.run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

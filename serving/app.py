@@ -1,0 +1,57 @@
+"""The WSGI application: functions-framework around the gateway, for waitress here and gunicorn in a container.
+
+`gunicorn 'serving.app:create_app()'` makes one in each worker, after the fork.
+"""
+
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import functions_framework
+from flask import Flask
+
+from serving.gateway import Function, Gateway
+from serving.main import GATEWAY, PATH
+
+_ROOT = Path(__file__).resolve().parents[1]
+_SOURCE = Path(__file__).with_name("main.py")
+
+
+class _OnePath:
+    """Middleware that keeps the path for the gateway and lets the framework see only its catch-all."""
+
+    def __init__(self, wsgi: Any) -> None:
+        self._wsgi = wsgi
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        path = environ.get("PATH_INFO", "")
+        environ[PATH] = path.encode("latin-1").decode("utf-8", "replace")
+        environ["PATH_INFO"] = "/"
+        answer: Iterable[bytes] = self._wsgi(environ, start_response)
+        return answer
+
+
+def create_app(functions: Iterable[Function] | None = None) -> Flask:
+    """The application for these functions; without any for those of the project's own project.yml.
+
+    SERVING_JSON_AS_BASE64=on passes JSON bodies as base64, as the platform may do.
+    """
+    if functions is None:
+        functions = project_functions(_ROOT)
+    app: Flask = functions_framework.create_app(target="handle", source=str(_SOURCE))
+    json_as_base64 = os.environ.get("SERVING_JSON_AS_BASE64", "off") == "on"
+    app.extensions[GATEWAY] = Gateway(functions, json_as_base64=json_as_base64)
+    app.wsgi_app = _OnePath(app.wsgi_app)  # type: ignore[method-assign]
+    return app
+
+
+def project_functions(root: Path) -> list[Any]:
+    """The functions of a project, with its shared library on the import path as every built function has it."""
+    from ops.functions import load  # noqa: PLC0415
+
+    library = str(root / "lib")
+    if library not in sys.path:
+        sys.path.append(library)
+    return list(load(root))
