@@ -1,4 +1,4 @@
-"""The tasks of the project; `./doit list` is the manual. The work itself is a tool's, or a program's in ops/ and local/."""
+"""The tasks of the project; `./doit list` is the manual. The work is a tool's, or a program's in ops/ or local/."""
 
 import sys
 from collections.abc import Iterable

@@ -44,7 +44,7 @@ class ExternalDatabase:
     def __init__(self, uri: str) -> None:
         self.uri = uri
 
-    def start(self, on_exit: OnExit | None = None) -> str:
+    def start(self, on_exit: OnExit | None = None) -> str:  # noqa: ARG002 - whether it ends is not ours to see
         """Return the URI when the server answers a ping in time. Raises ChildFailed otherwise."""
         try:
             _ping(self.uri, self.ping_milliseconds)
@@ -75,11 +75,11 @@ class _OwnServer:
             raise ChildFailed(f"{self.name} did not start: port {self.port} is in use")
         self.storage.mkdir(parents=True, exist_ok=True)
         deadline = time.monotonic() + self.start_seconds
-        while not self._attempt(deadline):
+        while (child := self._attempt(deadline)) is None:
             time.sleep(_LOCKED_POLL_SECONDS)
-        assert self.child is not None
+        self.child = child
         if on_exit:
-            self.child.when_exited(on_exit)
+            child.when_exited(on_exit)
         return self.uri
 
     def stop(self) -> None:
@@ -88,7 +88,7 @@ class _OwnServer:
             self.child.terminate()
             deadline = time.monotonic() + self.stop_seconds
             while not self.child.exited.wait(_STOP_POLL_SECONDS) and time.monotonic() < deadline:
-                _listens(self.port)  # the embedded server looks whether it shall end when a connection comes, or after 2 s
+                _listens(self.port)  # a connection wakes the embedded server from its wait of 2 s for the next one
             self.child.kill()
             self.child = None
 
@@ -109,22 +109,22 @@ class _OwnServer:
     def prepare(self, deadline: float) -> None:
         """What is to be done when the port answers and before clients may come."""
 
-    def _attempt(self, deadline: float) -> bool:
-        """Start once. True: it answers; False: the directory is still locked, try again."""
-        self.child = processes.start(self.name, self.command(), log=self.data_dir / f"{self.name}.log")
+    def _attempt(self, deadline: float) -> Child | None:
+        """Start once. The child when it answers; None when the directory is still locked: try again."""
+        child = processes.start(self.name, self.command(), log=self.data_dir / f"{self.name}.log")
         try:
-            _wait_for_port(self.child, self.port, deadline)
+            _wait_for_port(child, self.port, deadline)
             self.prepare(deadline)
             _ping(self.uri, max(1, int((deadline - time.monotonic()) * 1000)))
         except PyMongoError as error:
-            self.child.kill()
-            raise ChildFailed(self.child.obituary(f"does not answer: {type(error).__name__}")) from error
+            child.kill()
+            raise ChildFailed(child.obituary(f"does not answer: {type(error).__name__}")) from error
         except ChildFailed:
-            self.child.kill()
-            if time.monotonic() < deadline and any(word in "\n".join(self.child.tail()) for word in _LOCKED):
-                return False
+            child.kill()
+            if time.monotonic() < deadline and any(word in "\n".join(child.tail()) for word in _LOCKED):
+                return None
             raise
-        return True
+        return child
 
 
 class EmbeddedDatabase(_OwnServer):
@@ -137,7 +137,7 @@ class EmbeddedDatabase(_OwnServer):
 
     @property
     def uri(self) -> str:
-        """Retryable writes are off here only: this server's retry table slows it down and does not survive a restart."""
+        """Retryable writes are off here only: this server's table of them slows it down and is lost at a restart."""
         return f"mongodb://{_HOST}:{self.port}/?retryWrites=false&w=majority"
 
     def command(self) -> Sequence[str]:

@@ -5,6 +5,7 @@ owner holds. When it closes, whether by order or because the owner was killed, t
 killed. Standard library only and no project import, so that it starts in a few milliseconds.
 """
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -32,17 +33,15 @@ def _kill_when_closed(descriptor: int, group: int) -> None:
 
 def _signal_group(group: int, number: int) -> None:
     """Signal every process of the group; one that is gone already is fine."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(group, number)
-    except ProcessLookupError:
-        pass
 
 
 def main(arguments: list[str]) -> int:
     """Start the command in its own process group; return its exit status (128 + n when signal n ended it)."""
     descriptor, command = int(arguments[0]), arguments[1:]
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # one that comes before there is a child waits
-    child = subprocess.Popen(command, process_group=0, preexec_fn=_before_exec)
+    child = subprocess.Popen(command, process_group=0, preexec_fn=_before_exec)  # noqa: PLW1509 - no thread yet
 
     def pass_on(number: int, _frame: FrameType | None) -> None:
         _signal_group(child.pid, number)

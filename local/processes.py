@@ -22,26 +22,27 @@ class ChildFailed(Exception):
 class Child:
     """One running command on a leash: see `start`."""
 
-    def __init__(self, name: str, log: Path, leash: subprocess.Popen[bytes], rope: int, log_file: BinaryIO) -> None:
+    def __init__(self, name: str, log: Path, leash: subprocess.Popen[bytes], rope: int) -> None:
         """Use `start` instead."""
         self.name = name
         self.log = log
         self.exited = threading.Event()
         self._leash = leash
         self._rope = rope
-        self._first_line: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-        threading.Thread(target=self._pump, args=(leash.stdout, log_file), name=f"{name}-log", daemon=True).start()
+        self._announcement: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         threading.Thread(target=self._watch, name=f"{name}-watch", daemon=True).start()
+        if leash.stdout is not None:
+            threading.Thread(target=self._pump, args=(leash.stdout,), name=f"{name}-log", daemon=True).start()
 
     @property
     def status(self) -> int | None:
         """Exit status once it has ended (128 + n when signal n ended it), else None."""
         return self._leash.returncode if self.exited.is_set() else None
 
-    def first_line(self, seconds: float) -> str:
-        """The first line it printed on stdout, which means that it is ready. Raises ChildFailed when none comes."""
+    def announcement(self, seconds: float) -> str:
+        """The line that says it is ready. Raises ChildFailed when none comes."""
         try:
-            line = self._first_line.get(timeout=seconds)
+            line = self._announcement.get(timeout=seconds)
         except queue.Empty:
             raise ChildFailed(self._with_tail(f"{self.name} was not ready after {seconds:g} s")) from None
         if not line:
@@ -94,31 +95,39 @@ class Child:
         self._leash.wait()
         self.exited.set()
 
-    def _pump(self, source: BinaryIO, log: BinaryIO) -> None:
-        """Copy stdout to the log as it comes; the first line (or its absence) also to whoever waits for it."""
-        with source, log:
-            first = source.readline()
-            self._first_line.put(first)
-            log.write(first)
-            for line in source:
-                log.write(line)
+    def _pump(self, source: BinaryIO) -> None:
+        """Hand the first line over, copy the rest to the log as it comes."""
+        with source, self.log.open("ab", buffering=0) as log:
+            self._announcement.put(source.readline())
+            log.writelines(source)
 
 
-def start(name: str, command: Sequence[str], *, log: Path, environment: Mapping[str, str] | None = None) -> Child:
-    """Start `command` in a process group of its own, so that Ctrl-C reaches only us; both its outputs go to `log`."""
+def start(
+    name: str,
+    command: Sequence[str],
+    *,
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+    announces: bool = False,
+) -> Child:
+    """Start `command` in a process group of its own, so that Ctrl-C reaches only us; both its outputs go to `log`.
+
+    The first line of one that `announces` is for `announcement` alone and not logged: it may hold keys.
+    """
     read_end, rope = os.pipe()
     log.parent.mkdir(parents=True, exist_ok=True)
-    log_file = log.open("wb", buffering=0)
+    log.write_bytes(b"")
     try:
-        leash = subprocess.Popen(
-            [sys.executable, "-I", str(_LEASH), str(read_end), *command],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=log_file,
-            env=None if environment is None else dict(environment),
-            pass_fds=[read_end],
-            process_group=0,
-        )
+        with log.open("ab") as log_file:
+            leash = subprocess.Popen(
+                [sys.executable, "-I", str(_LEASH), str(read_end), *command],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE if announces else log_file,
+                stderr=log_file,
+                env=None if environment is None else dict(environment),
+                pass_fds=[read_end],
+                process_group=0,
+            )
     finally:
         os.close(read_end)
-    return Child(name, log, leash, rope, log_file)
+    return Child(name, log, leash, rope)

@@ -89,7 +89,7 @@ def _nonce(chain: Chain, address: Any, block: Any = "latest") -> str:
 METHODS: dict[str, Callable[..., Any]] = {
     "eth_chainId": lambda chain: hex_number(chain.chain_id),
     "net_version": lambda chain: str(chain.chain_id),
-    "web3_clientVersion": lambda chain: CLIENT_VERSION,
+    "web3_clientVersion": lambda _: CLIENT_VERSION,
     "eth_blockNumber": lambda chain: hex_number(chain.head.number),
     "eth_call": _call,
     "eth_getLogs": _logs,
@@ -177,9 +177,10 @@ def make_app(open_chain: OpenChain) -> Callable[..., Any]:
 
     @Request.application
     def app(request: Request) -> Response:
+        body = request.get_data()
         if request.method != "POST":
             return Response("POST a JSON-RPC 2.0 request\n", 405, {"Allow": "POST"})
-        reply = answer(open_chain, request.get_data())
+        reply = answer(open_chain, body)
         if reply is None:
             return Response(status=204)
         return Response(json.dumps(reply), content_type="application/json")

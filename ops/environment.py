@@ -1,4 +1,7 @@
-"""Make .venv from the locked requirements, once at a time and never half. `./doit` runs it before .venv exists, so: standard library only."""
+"""Make .venv from the locked requirements: one at a time, never half.
+
+`./doit` runs this before there is a .venv, with any Python from 3.11, so it uses the standard library only.
+"""
 
 import fcntl
 import os
@@ -12,7 +15,7 @@ from pathlib import Path
 LOCK = Path("requirements/dev.txt")
 FOLDER = Path(".venv")
 STAMP = FOLDER / ".locked"
-"""A copy of the lock file that .venv was made from, written last: absent or different means that .venv has to be made."""
+"""A copy of the lock file that .venv was made from, written last: absent or different, .venv has to be made."""
 GUARD = Path(".venv.guard")
 """Held with flock while .venv is made; the kernel lets go of it when its holder dies, so it is never stale."""
 
@@ -24,11 +27,12 @@ class BuildFailed(Exception):
 def is_current(root: Path) -> bool:
     """Whether root/.venv is whole and was made from today's lock file."""
     stamp = root / STAMP
-    return stamp.is_file() and stamp.read_bytes() == (root / LOCK).read_bytes() and (root / FOLDER / "bin/python").exists()
+    has_python = (root / FOLDER / "bin/python").exists()
+    return has_python and stamp.is_file() and stamp.read_bytes() == (root / LOCK).read_bytes()
 
 
 def ensure(root: Path) -> bool:
-    """Make root/.venv unless it is current; True if it was made. Others wait for the one who makes it. Raises BuildFailed."""
+    """Make root/.venv unless it is current; True if it was made. Whoever comes second waits. Raises BuildFailed."""
     with (root / GUARD).open("w") as guard:
         fcntl.flock(guard, fcntl.LOCK_EX)
         if is_current(root):
@@ -54,14 +58,16 @@ def _make(root: Path) -> None:
 
 def _run(failure: str, command: Sequence[str]) -> None:
     environment = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "PYTHONHOME"}}
-    finished = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    finished = subprocess.run(
+        command, env=environment, check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
     if finished.returncode != 0:
         sys.stderr.write(finished.stdout)
         raise BuildFailed(f"{failure}; what its tool said stands above")
 
 
 def main() -> int:
-    """Make .venv for the tree this file stands in and say so on stderr; exit code 1 with one clear line if it cannot be made."""
+    """Make .venv for the tree this file stands in and say so on stderr; exit code 1 and a clear line if that fails."""
     root = Path(__file__).resolve().parent.parent
     started = time.monotonic()
     print("doit: making .venv from the locked requirements, about a minute ...", file=sys.stderr, flush=True)

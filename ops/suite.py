@@ -22,7 +22,6 @@ def arguments(words: Sequence[str]) -> list[str]:
 
 def main(words: Sequence[str]) -> int:
     """Run pytest with these words and return its exit code."""
-    Path(".local/coverage").mkdir(parents=True, exist_ok=True)
     return int(pytest.main(arguments(words)))
 
 

@@ -41,7 +41,7 @@ def _asked_for(name: str) -> Task | None:
 
 
 def main(words: Sequence[str]) -> int:
-    """Do what the command line asks for; the exit code of the task runner, unless the process became another program."""
+    """Do what the command line asks for: become a program, or run tasks and return the runner's exit code."""
     task = _asked_for(words[0]) if words else None
     if task and "program" in task.get("meta", {}):
         sys.stdout.flush()

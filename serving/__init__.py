@@ -1,1 +1,1 @@
-"""HTTP in front of the functions: request -> raw event -> `main` -> response, as the platform does it, in one process."""
+"""HTTP in front of the functions, as on the platform, in one process: request -> raw event -> `main` -> response."""

@@ -6,11 +6,12 @@ import json
 import signal
 import sys
 import time
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from waitress import wasyncore
-from waitress.server import create_server
+from waitress import wasyncore  # type: ignore[import-untyped]
+from waitress.server import create_server  # type: ignore[import-untyped]
 
 from serving.app import create_app
 
@@ -23,10 +24,11 @@ class Server:
 
     def __init__(self, app: Any, host: str, port: int, threads: int) -> None:
         """Listens from here on. Raises OSError when it cannot."""
+        self._sockets: dict[int, Any] = {}
         self._server: Any = create_server(
-            app, host=host, port=port, threads=threads, max_request_body_size=_BODY_BYTES, ident=None
+            app, map=self._sockets, host=host, port=port, threads=threads, max_request_body_size=_BODY_BYTES, ident=None
         )
-        self._deadline: float | None = None
+        self._ending = False
 
     @property
     def url(self) -> str:
@@ -34,19 +36,24 @@ class Server:
         return f"http://{self._server.effective_host}:{self._server.effective_port}"
 
     def run(self) -> None:
-        """Serve until `end` is called."""
-        while self._deadline is None or (self._busy() and time.monotonic() < self._deadline):
-            wasyncore.loop(timeout=1.0, map=self._server._map, count=1)
-        self._server.task_dispatcher.shutdown(timeout=0)
+        """Serve until `end` is called, then finish the requests under way, and only these."""
+        self._turn(lambda: not self._ending)
+        self._server.accepting = False
+        self._server.del_channel()
+        self._server.socket.close()
+        deadline = time.monotonic() + _DRAIN_SECONDS
+        self._turn(lambda: self._busy() and time.monotonic() < deadline)
+        self._server.task_dispatcher.shutdown(timeout=1.0)
+        wasyncore.close_all(self._sockets)
 
     def end(self, _number: int = 0, _frame: FrameType | None = None) -> None:
-        """Take no further connections, finish what is under way; fit to be a signal handler."""
-        if self._deadline is None:
-            self._deadline = time.monotonic() + _DRAIN_SECONDS
-            self._server.accepting = False
-            self._server.del_channel()
-            self._server.socket.close()
-            self._server.pull_trigger()
+        """Make `run` return; fit to be a signal handler."""
+        self._ending = True
+        self._server.pull_trigger()
+
+    def _turn(self, condition: Callable[[], bool]) -> None:
+        while condition():
+            wasyncore.loop(timeout=1.0, use_poll=True, map=self._sockets, count=1)
 
     def _busy(self) -> bool:
         channels = list(self._server.active_channels.values())

@@ -12,10 +12,10 @@ from typing import Any
 import functions_framework
 from flask import Flask
 
+from ops.functions import ROOT, load
 from serving.gateway import Function, Gateway
 from serving.main import GATEWAY, PATH
 
-_ROOT = Path(__file__).resolve().parents[1]
 _SOURCE = Path(__file__).with_name("main.py")
 
 
@@ -39,19 +39,19 @@ def create_app(functions: Iterable[Function] | None = None) -> Flask:
     SERVING_JSON_AS_BASE64=on passes JSON bodies as base64, as the platform may do.
     """
     if functions is None:
-        functions = project_functions(_ROOT)
-    app: Flask = functions_framework.create_app(target="handle", source=str(_SOURCE))
+        add_library(ROOT)
+        functions = load(ROOT)
+    app: Flask = functions_framework.create_app(  # type: ignore[no-untyped-call]
+        target="handle", source=str(_SOURCE)
+    )
     json_as_base64 = os.environ.get("SERVING_JSON_AS_BASE64", "off") == "on"
     app.extensions[GATEWAY] = Gateway(functions, json_as_base64=json_as_base64)
     app.wsgi_app = _OnePath(app.wsgi_app)  # type: ignore[method-assign]
     return app
 
 
-def project_functions(root: Path) -> list[Any]:
-    """The functions of a project, with its shared library on the import path as every built function has it."""
-    from ops.functions import load  # noqa: PLC0415
-
+def add_library(root: Path) -> None:
+    """Put the project's shared library on the import path, where every built function has it."""
     library = str(root / "lib")
     if library not in sys.path:
         sys.path.append(library)
-    return list(load(root))

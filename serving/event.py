@@ -54,8 +54,8 @@ def raw_event(request: HttpRequest, *, json_as_base64: bool = False) -> dict[str
 def _joined(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
     """Names in lower case; the values of a repeated one joined by commas."""
     headers: dict[str, str] = {}
-    for name, value in pairs:
-        name = name.lower()
+    for mixed_case, value in pairs:
+        name = mixed_case.lower()
         if name not in _NOT_PASSED_ON:
             headers[name] = f"{headers[name]},{value}" if name in headers else value
     return headers

@@ -1,4 +1,4 @@
-"""From a URL to a function and back: finds the function, calls it, and gives the platform's answers where there is none."""
+"""From a URL to a function and back, with the platform's answers where there is no function or a broken one."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace

@@ -82,7 +82,8 @@ class Loaded:
         """The module under a name of its own: every function's file is called `__main__`."""
         unique = f"functions.{self.package}.{self.name}.{abs(hash(self._source)):x}"
         spec = importlib.util.spec_from_file_location(unique, self._source)
-        assert spec is not None and spec.loader is not None
+        if spec is None or spec.loader is None:  # pragma: no cover - a path that ends in .py always has a loader
+            raise ImportError(self._source)
         module = importlib.util.module_from_spec(spec)
         sys.modules[unique] = module
         try:

@@ -1,4 +1,4 @@
-"""Which media types travel as text in an event or a result, and which as base64, as the platform's controller decides."""
+"""Which media types travel as text in an event or a result, and which as base64, as the platform decides it."""
 
 _TEXT_APPLICATIONS = frozenset(
     {"application/javascript", "application/json", "application/x-www-form-urlencoded", "application/xml"}

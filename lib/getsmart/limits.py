@@ -38,3 +38,8 @@ def _note_use(key_id: str) -> None:
     if _touched().get(key_id, 0.0) + _TOUCH_SECONDS <= now or key_id not in _touched():
         _touched()[key_id] = now
         keys.touch(key_id)
+
+
+def forget() -> None:
+    """Note the next use of every key again."""
+    _touched.cache_clear()

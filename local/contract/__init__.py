@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from eth_abi.abi import decode, encode
+from eth_abi.exceptions import DecodingError
 from eth_utils.abi import event_signature_to_log_topic, function_signature_to_4byte_selector
 from eth_utils.address import to_checksum_address
 
@@ -61,14 +62,25 @@ def call_data(signature: str, *arguments: Any) -> bytes:
     return _selector(signature) + encode(types.split(",") if types else [], arguments)
 
 
+class NotACoin(Exception):
+    """The answer is not what a token contract gives; an address without code gives nothing."""
+
+
+def _read(kind: str, data: bytes) -> Any:
+    try:
+        return decode([kind], data)[0]
+    except DecodingError:
+        raise NotACoin from None
+
+
 def read_uint(data: bytes) -> int:
-    """A single uint256 result."""
-    return int(decode(["uint256"], data)[0])
+    """A single uint256 result. Raises NotACoin."""
+    return int(_read("uint256", data))
 
 
 def read_text(data: bytes) -> str:
-    """A single string result."""
-    return str(decode(["string"], data)[0])
+    """A single string result. Raises NotACoin."""
+    return str(_read("string", data))
 
 
 def _text(value: Any, kind: str) -> str:

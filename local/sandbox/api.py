@@ -16,9 +16,7 @@ from local.sandbox.world import World
 
 DEFAULT_SLOW_MS = 1000
 REASON_HEADER = "X-Sandbox-Reason"  # MetaKeep gives no reason; a developer at the sandbox is glad of one
-_INSERT_REQUEST = (
-    "INSERT INTO requests (at_ms, path, idempotency_key, replayed, http_status) VALUES (?, ?, ?, ?, ?)"
-)
+_INSERT_REQUEST = "INSERT INTO requests (at_ms, path, idempotency_key, replayed, http_status) VALUES (?, ?, ?, ?, ?)"
 
 
 @dataclass

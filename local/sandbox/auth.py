@@ -1,6 +1,6 @@
 """Who calls: the API key, and the signature wherever there is one or the app demands it."""
 
-from collections.abc import Mapping
+from werkzeug.datastructures import Headers
 
 from getsmart.errors import SignatureMismatch
 from getsmart.metakeep import signing
@@ -22,7 +22,7 @@ def _check_age(world: World, timestamp: str) -> None:
         raise _refuse("X-Timestamp is more than a minute away")
 
 
-def _check_signature(world: World, path: str, headers: Mapping[str, str], body: bytes, signature: str) -> None:
+def _check_signature(world: World, path: str, headers: Headers, body: bytes, signature: str) -> None:
     timestamp = headers.get("X-Timestamp", "")
     _check_age(world, timestamp)
     message = signing.string_to_sign(
@@ -39,8 +39,8 @@ def _check_signature(world: World, path: str, headers: Mapping[str, str], body: 
         raise _refuse(str(error)) from None
 
 
-def check(world: World, path: str, headers: Mapping[str, str], body: bytes) -> None:
-    """Let a call of the app pass, or raise Refusal (401). `headers` are case-insensitive, `path` is as requested."""
+def check(world: World, path: str, headers: Headers, body: bytes) -> None:
+    """Let a call of the app pass, or raise Refusal (401). `path` is as requested."""
     api_key = headers.get("x-api-key")
     if api_key is None and headers.get("X-App-Id") == world.credentials.app_id and path.rstrip("/") in _PUBLIC_PATHS:
         return

@@ -92,9 +92,7 @@ def _mint(world: World, body: shapes.Mint, fate: Fate) -> Reply:
 
 def _transfer(world: World, body: shapes.Transfer, fate: Fate) -> Reply:
     currency = _currency(world, body.coin)
-    data = contract.call_data(
-        "transfer(address,uint256)", _address(world, body.to), shapes.read_amount(body.amount)
-    )
+    data = contract.call_data("transfer(address,uint256)", _address(world, body.to), shapes.read_amount(body.amount))
     if body.holder is None:
         return transactions.queue(world, world.treasury, currency, data, fate)
     return transactions.ask_consent(world, _address(world, body.holder), currency, data, fate)
@@ -139,8 +137,8 @@ def _balance(world: World, body: shapes.Balance, _: Fate) -> Reply:
             continue
         try:
             balances.append(_balance_of(world, currency, holder, number))
-        except (CallReverted, ValueError) as error:
-            raise Refusal(INVALID_REQUEST, 400, f"{currency} is not a coin: {error}") from None
+        except (CallReverted, contract.NotACoin):
+            raise Refusal(INVALID_REQUEST, 400, f"{currency} is not a coin") from None
     return _success(balances=balances)
 
 

@@ -15,7 +15,8 @@ REORDER_WINDOW_MS = 500
 def _insert(world: World, event: dict[str, Any], kind: str, due_ms: int, *, is_silent: bool = False) -> None:
     transaction_id = event["data"].get("transactionId")
     world.store.run(
-        "INSERT INTO outbox (event_id, type, transaction_id, payload, kind, next_ms, state) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO outbox (event_id, type, transaction_id, payload, kind, next_ms, state)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
         *(event["id"], event["type"], transaction_id, json.dumps(event), kind, due_ms),
         "suppressed" if is_silent else "pending",
     )
@@ -24,7 +25,7 @@ def _insert(world: World, event: dict[str, Any], kind: str, due_ms: int, *, is_s
 
 def _forgery(event: dict[str, Any]) -> dict[str, Any]:
     """What an attacker would send: another id, and the opposite outcome."""
-    fake = json.loads(json.dumps(event))
+    fake: dict[str, Any] = json.loads(json.dumps(event))
     fake["id"] = str(uuid.uuid4())
     fake["type"] = "transaction.failed" if event["type"] == "transaction.completed" else "transaction.completed"
     fake["data"]["status"] = "FAILED" if event["type"] == "transaction.completed" else "COMPLETED"

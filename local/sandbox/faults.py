@@ -29,10 +29,8 @@ def order(world: World, path: str, kind: str, times: int, options: dict[str, Any
 
 def take(world: World, path: str, kinds: tuple[str, ...]) -> Fault:
     """Use up the oldest matching fault; empty when none is ordered."""
-    marks = ", ".join("?" * len(kinds))
-    row = world.store.row(
-        f"SELECT * FROM faults WHERE path IN (?, ?) AND kind IN ({marks}) ORDER BY seq", path, ANY_PATH, *kinds
-    )
+    candidates = world.store.rows("SELECT * FROM faults WHERE path IN (?, ?) ORDER BY seq", path, ANY_PATH)
+    row = next((item for item in candidates if item["kind"] in kinds), None)
     if row is None:
         return {}
     world.store.run("UPDATE faults SET remaining = remaining - 1 WHERE seq = ?", row["seq"])

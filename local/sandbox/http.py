@@ -14,8 +14,8 @@ _BACKLOG = 128
 class _Gateway(wsgi.Gateway_10):
     """Hands the client's socket to the application, which may want to cut it."""
 
-    def get_environ(self) -> dict[str, Any]:
-        environ: dict[str, Any] = super().get_environ()
+    def get_environ(self) -> dict[str, Any]:  # type: ignore[override]
+        environ: dict[str, Any] = super().get_environ()  # type: ignore[no-untyped-call]
         return environ | {CONNECTION: self.req.conn.socket}
 
 
@@ -28,6 +28,7 @@ class HttpServer:
             (host, port), None, numthreads=workers, request_queue_size=_BACKLOG, timeout=_IDLE_SECONDS, server_name=host
         )
         self._server.gateway = _Gateway
+        self._server.expiration_interval = 0.05  # how soon `stop` is noticed
         self._thread: threading.Thread | None = None
         self._server.prepare()
         self.port = int(self._server.bind_addr[1])

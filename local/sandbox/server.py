@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from flask import Flask, jsonify
 from flask.typing import ResponseReturnValue
@@ -21,6 +21,8 @@ from local.sandbox.webhooks import Sender
 from local.sandbox.world import CHAIN_ID, Options, World
 
 _TICK_SECONDS = 0.1
+_ENDPOINTS = ("base_url", "rpc_url", "signing_host")
+_FACTS = (*_ENDPOINTS, "api_key", "api_secret", "webhook_sender_key", "token_address", "treasury_address", "chain_id")
 _WORKERS, _RPC_WORKERS = 48, 8  # a reply that is held back occupies its worker
 
 
@@ -51,7 +53,7 @@ class Sandbox:
     chain_id. `clock` gives real time in Unix milliseconds. A context manager: `with Sandbox(data=...) as sandbox`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - they are the options of the command line
         self,
         data: Path | str,
         *,
@@ -77,7 +79,7 @@ class Sandbox:
         self._host, self._ports, self._clock = host, (port, rpc_port), clock
         self.signing_host, self.chain_id = signing_host, CHAIN_ID
 
-    def start(self) -> "Sandbox":
+    def start(self) -> Self:
         """Bind, open the data and serve. Raises OSError when a port is taken."""
         self._server = HttpServer(self._host, self._ports[0], _WORKERS)
         try:
@@ -128,9 +130,7 @@ class Sandbox:
 
     def facts(self) -> dict[str, Any]:
         """What the ready line prints."""
-        names = ("base_url", "rpc_url", "signing_host", "api_key", "api_secret", "webhook_sender_key")
-        names += ("token_address", "treasury_address", "chain_id")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in _FACTS}
 
     def stop(self) -> None:
         """Stop serving, let go of held replies and close the data."""
@@ -142,7 +142,7 @@ class Sandbox:
         self._sender.stop()
         self._world.close()
 
-    def __enter__(self) -> "Sandbox":
+    def __enter__(self) -> Self:
         """Start."""
         return self.start()
 

@@ -11,6 +11,7 @@ from local import contract
 from local.sandbox.problems import INVALID_EMAIL, INVALID_REQUEST, Refusal
 
 MAX_USERS = 50
+_UNIT: int = 10**contract.DECIMALS
 _AMOUNT = re.compile(r"[0-9]{1,78}(\.[0-9]{1,18})?", re.ASCII)
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)
 _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s.]+(\.[^@\s.]+)+")
@@ -21,7 +22,7 @@ def read_amount(text: str) -> int:
     if not _AMOUNT.fullmatch(text):
         raise ValueError("not a decimal string with at most 18 decimals")
     whole, _, fraction = text.partition(".")
-    units = int(whole) * 10**contract.DECIMALS + int(fraction.ljust(contract.DECIMALS, "0"))
+    units = int(whole) * _UNIT + int(fraction.ljust(contract.DECIMALS, "0"))
     if not 0 < units < 2**256:
         raise ValueError("not a positive amount that the chain can hold")
     return units
@@ -29,7 +30,7 @@ def read_amount(text: str) -> int:
 
 def write_amount(units: int) -> str:
     """The shortest decimal string in whole tokens."""
-    whole, fraction = divmod(units, 10**contract.DECIMALS)
+    whole, fraction = divmod(units, _UNIT)
     digits = f"{fraction:018d}".rstrip("0")
     return f"{whole}.{digits}" if digits else str(whole)
 

@@ -77,7 +77,7 @@ def status(world: World, transaction_id: str) -> dict[str, Any] | None:
 
 def _event_view(log: Log) -> dict[str, Any] | None:
     event = contract.read_event(log.topics, log.data)
-    return event and {"lambda": log.address, "name": event.name, "args": event.args}
+    return None if event is None else {"lambda": log.address, "name": event.name, "args": event.args}
 
 
 def _mine(world: World, row: Row, fate: Fate) -> Block:
@@ -159,5 +159,6 @@ def answer_consent(world: World, token: str, *, is_approved: bool) -> dict[str, 
 def release_stuck(world: World) -> None:
     """Let stuck transactions go on: they are due at once."""
     world.store.run(
-        "UPDATE transactions SET due_ms = ?, fate = '{}' WHERE state = 'QUEUED' AND due_ms IS NULL", world.clock.now_ms()
+        "UPDATE transactions SET due_ms = ?, fate = '{}' WHERE state = 'QUEUED' AND due_ms IS NULL",
+        world.clock.now_ms(),
     )

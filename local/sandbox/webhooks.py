@@ -1,6 +1,5 @@
 """The webhook sender: takes due events from the outbox, signs each attempt afresh and retries until it is heard."""
 
-import secrets
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ TIMEOUT_SECONDS = 10
 WORKERS = 4
 _POLL_SECONDS = 0.25
 _BATCH = 64
+_DUE = "SELECT * FROM outbox WHERE state = 'pending' AND next_ms <= ? ORDER BY seq LIMIT ?"
 _STALE_MS = 10 * 60 * 1000
 FORGERIES = ("wrong_signature", "unknown_key", "stale_timestamp")
 
@@ -62,11 +62,9 @@ class Sender:
         """Newest first among those that waited for a reordering window, else in order."""
         with self.world.change():
             mode = self.world.store.setting("webhooks", {}).get("mode")
-            order = "DESC" if mode == "reorder" else "ASC"
-            rows = self.world.store.rows(
-                f"SELECT * FROM outbox WHERE state = 'pending' AND next_ms <= ? ORDER BY seq {order} LIMIT {_BATCH}",
-                self.world.clock.real(),
-            )
+            rows = self.world.store.rows(_DUE, self.world.clock.real(), _BATCH)
+        if mode == "reorder":
+            rows.reverse()
         return [row for row in rows if row["seq"] not in self._busy]
 
     def _attempt(self, row: Row) -> None:
@@ -132,5 +130,4 @@ class Sender:
             "X-Api-Signature": signer.sign(message),
             "Idempotency-Key": row["event_id"],
             "Content-Type": "application/json",
-            "X-Request-Id": secrets.token_hex(8),
         }

@@ -123,6 +123,4 @@ class World:
 
 
 def _read_call(row: Row) -> Call:
-    return Call(
-        row["tx_hash"], row["sender"], row["target"], row["data"], row["at_ms"], row["refusal"], row["branch"]
-    )
+    return Call(row["tx_hash"], row["sender"], row["target"], row["data"], row["at_ms"], row["refusal"], row["branch"])

@@ -47,25 +47,27 @@ def python(code: str) -> list[str]:
     return [sys.executable, "-c", textwrap.dedent(code)]
 
 
-def test_the_first_line_tells_that_a_child_is_ready_and_all_output_is_logged(tmp_path: Path) -> None:
-    """What a child prints on stdout and stderr stands in its log; its first stdout line is handed over."""
+def test_an_announcement_tells_that_a_child_is_ready_and_the_rest_is_logged(tmp_path: Path) -> None:
+    """What a child prints on stdout and stderr stands in its log, but for the first line, which may hold a key."""
     code = "import sys; print('ready', flush=True); print('then'); print('oops', file=sys.stderr)"
-    child = processes.start("echo", python(code), log=tmp_path / "logs" / "echo.log")
-    assert child.first_line(5) == "ready"
+    child = processes.start("echo", python(code), log=tmp_path / "logs" / "echo.log", announces=True)
+    assert child.announcement(5) == "ready"
     assert child.exited.wait(5)
     assert child.status == 0
-    assert eventually(lambda: sorted(child.tail()) == ["oops", "ready", "then"])
+    assert eventually(lambda: sorted(child.tail()) == ["oops", "then"])
     child.stop()
 
 
 def test_a_child_that_does_not_become_ready_is_named_with_its_last_words(tmp_path: Path) -> None:
     """An early end and a missing first line are both ChildFailed: name, exit status, last log lines."""
-    failing = processes.start("broken", python("raise SystemExit('no such thing')"), log=tmp_path / "a.log")
+    failing = processes.start(
+        "broken", python("raise SystemExit('no such thing')"), log=tmp_path / "a.log", announces=True
+    )
     with pytest.raises(ChildFailed, match=r"broken did not start \(exit status 1\)\n  \| no such thing"):
-        failing.first_line(5)
-    silent = processes.start("silent", python("import time; time.sleep(600)"), log=tmp_path / "b.log")
-    with pytest.raises(ChildFailed, match="silent was not ready after 0.05 s"):
-        silent.first_line(0.05)
+        failing.announcement(5)
+    silent = processes.start("silent", python("import time; time.sleep(600)"), log=tmp_path / "b.log", announces=True)
+    with pytest.raises(ChildFailed, match=r"silent was not ready after 0\.05 s"):
+        silent.announcement(0.05)
     silent.kill()
     assert silent.status == 128 + signal.SIGKILL
     (tmp_path / "b.log").unlink()
@@ -74,9 +76,9 @@ def test_a_child_that_does_not_become_ready_is_named_with_its_last_words(tmp_pat
 
 def test_a_command_that_does_not_exist_fails_by_name(tmp_path: Path) -> None:
     """The log of a command that cannot be run names it."""
-    child = processes.start("ghost", ["/no/such/command"], log=tmp_path / "ghost.log")
+    child = processes.start("ghost", ["/no/such/command"], log=tmp_path / "ghost.log", announces=True)
     with pytest.raises(ChildFailed, match="/no/such/command"):
-        child.first_line(5)
+        child.announcement(5)
 
 
 def test_stop_is_polite_first(tmp_path: Path) -> None:
@@ -89,21 +91,22 @@ def test_stop_is_polite_first(tmp_path: Path) -> None:
         print("ready", flush=True)
         time.sleep(600)
     """
-    child = processes.start("polite", python(code), log=tmp_path / "polite.log")
+    child = processes.start("polite", python(code), log=tmp_path / "polite.log", announces=True)
     seen: list[int | None] = []
     child.when_exited(lambda ended: seen.append(ended.status))
-    child.first_line(5)
+    child.announcement(5)
     child.stop()
     assert child.status == 7
-    assert eventually(lambda: child.tail() == ["ready", "tidying"])
+    assert eventually(lambda: child.tail() == ["tidying"])
     assert eventually(lambda: seen == [7])
     child.stop()  # again: nothing left to do
 
 
 def test_stop_kills_what_does_not_obey_with_all_it_started(tmp_path: Path) -> None:
     """A command that ignores SIGTERM is killed after the grace time, its own children too."""
-    child = processes.start("deaf", python("import signal; signal.signal(15, signal.SIG_IGN)" + FAMILY), log=tmp_path / "log")
-    family = [int(pid) for pid in child.first_line(5).split()]
+    code = "import signal; signal.signal(15, signal.SIG_IGN)" + FAMILY
+    child = processes.start("deaf", python(code), log=tmp_path / "log", announces=True)
+    family = [int(pid) for pid in child.announcement(5).split()]
     child.stop(grace_seconds=0.1)
     assert child.status == 128 + signal.SIGKILL
     assert eventually(lambda: not any(map(alive, family)))
@@ -112,8 +115,8 @@ def test_stop_kills_what_does_not_obey_with_all_it_started(tmp_path: Path) -> No
 def test_what_a_command_leaves_behind_ends_with_it(tmp_path: Path) -> None:
     """When a command ends by itself, processes of its group that it started do not linger."""
     code = FAMILY.rpartition("time.sleep(600)")[0]
-    child = processes.start("careless", python(code), log=tmp_path / "log")
-    _, inner = (int(pid) for pid in child.first_line(5).split())
+    child = processes.start("careless", python(code), log=tmp_path / "log", announces=True)
+    _, inner = (int(pid) for pid in child.announcement(5).split())
     assert child.exited.wait(5)
     assert child.status == 0
     assert eventually(lambda: not alive(inner))
@@ -126,8 +129,8 @@ def test_nothing_outlives_a_kill_9(tmp_path: Path, victim: str) -> None:
         import time
         from pathlib import Path
         from local import processes
-        child = processes.start("family", {python(FAMILY)!r}, log=Path({str(tmp_path / "log")!r}))
-        print(child._leash.pid, child.first_line(5), flush=True)
+        child = processes.start("family", {python(FAMILY)!r}, log=Path({str(tmp_path / "log")!r}), announces=True)
+        print(child._leash.pid, child.announcement(5), flush=True)
         time.sleep(600)
     """
     with subprocess.Popen(python(owner_code), cwd=ROOT, stdout=subprocess.PIPE, text=True) as owner:

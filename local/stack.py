@@ -1,0 +1,166 @@
+"""Start database, sandbox, scheduler and gateway in order, each configured by its environment, all on leashes."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from local import database, processes
+from local.ports import free_port, is_free
+from local.processes import Child, ChildFailed
+
+ROOT = Path(__file__).resolve().parents[1]
+HOST = "127.0.0.1"
+WEBHOOK_HOST = "localhost"
+WEBHOOK_PATH = "/v1/webhooks/metakeep"
+_READY_SECONDS = 30.0
+_PORT_SECONDS = 2.0
+_PORT_POLL_SECONDS = 0.05
+
+# All that a run leaves in its data directory; nothing else in there is ever touched.
+OWNED = (
+    *("database", "mongod", "sandbox", "credentials.json", "serve.json"),
+    *("database.log", "sandbox.log", "prepare.log", "scheduler.log", "gateway.log"),
+)
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Where to listen."""
+
+    gateway: int
+    sandbox: int
+    rpc: int
+
+    @classmethod
+    def free(cls) -> "Ports":
+        """Ports that nobody uses."""
+        return cls(free_port(HOST), free_port(HOST), free_port(HOST))
+
+    def require_free(self) -> None:
+        """Raises ChildFailed naming a port that is taken and stays so (a killed predecessor gets time to vanish)."""
+        deadline = time.monotonic() + _PORT_SECONDS
+        for name, port in asdict(self).items():
+            while not is_free(port, HOST):
+                if time.monotonic() > deadline:
+                    raise ChildFailed(f"port {port} for the {name} is in use; --port 0 takes free ports for everything")
+                time.sleep(_PORT_POLL_SECONDS)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What scripts need to know of a running system; the content of serve.json. `gateway` is without `/v1`."""
+
+    gateway: str
+    sandbox: str
+    rpc: str
+    database: str
+    api_key: str
+    webhook_scheme: str
+    webhook_sender_key: str
+    pid: int
+
+
+@dataclass(frozen=True)
+class Stack:
+    """How a system is started: where its data is, on which ports, and who is told when a part ends by itself."""
+
+    data: Path
+    ports: Ports
+    environment: Mapping[str, str]
+    on_exit: Callable[[Child], None]
+    say: Callable[[str], None]
+
+    def start(self, stops: ExitStack) -> Facts:
+        """Start everything; `stops` ends it in the reverse order. Raises ChildFailed; `stops` ends what was started."""
+        self.data.mkdir(parents=True, exist_ok=True)
+        self.ports.require_free()
+        self.say("starting the database ...")
+        server = database.choose(self.data, self.environment)
+        stops.callback(server.stop)
+        uri = server.start(self.on_exit)
+        self.say("starting the sandbox and preparing the database ...")
+        base = self._base(uri)
+        prepare = self._module(stops, "prepare", base, str(self.data / "credentials.json"), watched=False)
+        sandbox = json.loads(self._sandbox(stops, base).announcement(_READY_SECONDS))
+        api_key = json.loads(prepare.announcement(_READY_SECONDS))["api_key"]
+        self.say("starting the functions ...")
+        functions = {**base, **_provider(sandbox)}
+        scheduler = self._module(stops, "scheduler", {**functions, "MONGODB_MAX_POOL_SIZE": "4"})
+        gateway = self._gateway(stops, {**functions, "MONGODB_MAX_POOL_SIZE": "16"})
+        scheduler.announcement(_READY_SECONDS)
+        url = json.loads(gateway.announcement(_READY_SECONDS))["gateway"]
+        return Facts(
+            gateway=url,
+            sandbox=sandbox["base_url"],
+            rpc=sandbox["rpc_url"],
+            database=uri,
+            api_key=api_key,
+            webhook_scheme=functions["METAKEEP_WEBHOOK_SCHEME"],
+            webhook_sender_key=sandbox["webhook_sender_key"],
+            pid=os.getpid(),
+        )
+
+    def _base(self, uri: str) -> dict[str, str]:
+        """What every part gets: the caller's own environment, the import path and the database."""
+        inherited = self.environment.get("PYTHONPATH", "")
+        path = os.pathsep.join(filter(None, (str(ROOT / "lib"), str(ROOT), inherited)))
+        return {**self.environment, "PYTHONPATH": path, "MONGODB_URI": uri}
+
+    def _sandbox(self, stops: ExitStack, environment: Mapping[str, str]) -> Child:
+        arguments = {
+            "--host": HOST,
+            "--port": self.ports.sandbox,
+            "--rpc-port": self.ports.rpc,
+            "--data": self.data / "sandbox",
+            "--webhook-url": f"http://{HOST}:{self.ports.gateway}{WEBHOOK_PATH}",
+            "--webhook-host": WEBHOOK_HOST,
+        }
+        words = [str(word) for pair in arguments.items() for word in pair]
+        return self._module(stops, "sandbox", environment, *words)
+
+    def _gateway(self, stops: ExitStack, environment: Mapping[str, str]) -> Child:
+        words = ("--host", HOST, "--port", str(self.ports.gateway))
+        return self._module(stops, "gateway", environment, *words, module="serving")
+
+    def _module(
+        self,
+        stops: ExitStack,
+        name: str,
+        environment: Mapping[str, str],
+        *words: str,
+        module: str | None = None,
+        watched: bool = True,
+    ) -> Child:
+        """Start `python -m` a module on a leash; it is stopped with the stack, and its own end is reported."""
+        command = [sys.executable, "-m", module or f"local.{name}", *words]
+        child = processes.start(name, command, log=self.data / f"{name}.log", environment=environment, announces=True)
+        stops.callback(child.stop)
+        if watched:
+            child.when_exited(self.on_exit)
+        return child
+
+
+def _provider(sandbox: Mapping[str, Any]) -> dict[str, str]:
+    """The configuration of the functions that follows from the sandbox, which stands in for provider and chain."""
+    return {
+        "METAKEEP_BASE_URL": sandbox["base_url"],
+        "METAKEEP_SIGNING_HOST": sandbox["signing_host"],
+        "METAKEEP_API_KEY": sandbox["api_key"],
+        "METAKEEP_API_SECRET": sandbox["api_secret"],
+        "METAKEEP_TRANSFER_TO_ADDRESS": "on",
+        "METAKEEP_WEBHOOK_SCHEME": "p256",
+        "METAKEEP_WEBHOOK_SENDER_KEYS": sandbox["webhook_sender_key"],
+        "METAKEEP_WEBHOOK_HOST": WEBHOOK_HOST,
+        "METAKEEP_WEBHOOK_PATH": WEBHOOK_PATH,
+        "TOKEN_CONTRACT_ADDRESS": sandbox["token_address"],
+        "TREASURY_ADDRESS": sandbox["treasury_address"],
+        "CHAIN_ID": str(sandbox["chain_id"]),
+        "CHAIN_RPC_URL": sandbox["rpc_url"],
+        "CONFIRMATION_DEPTH": "0",
+    }

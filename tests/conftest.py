@@ -1,0 +1,160 @@
+"""The real parts every test stands on: one embedded database and one sandbox a session, one clean set of data a test."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pymongo import MongoClient
+from pymongo.database import Database
+
+from getsmart import auth, clock, config, limits, mongo
+from local.database import choose
+from local.sandbox import Sandbox
+from ops import keys, migrations
+from tests.support import Client, Provider, unique
+
+_NAME = "tests"
+
+
+@pytest.fixture(scope="session")
+def database_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A migrated database server; MONGODB_URI's if it is set."""
+    import os
+
+    server = choose(tmp_path_factory.mktemp("database"), dict(os.environ))
+    uri = server.start()
+    with contextlib.closing(MongoClient[dict[str, Any]](uri)) as client:
+        client.drop_database(_NAME)
+    migrations.up(uri, _NAME)
+    yield uri
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def raw(database_uri: str) -> Iterator[Database[dict[str, Any]]]:
+    """The database, by a connection of the tests' own."""
+    with contextlib.closing(MongoClient[dict[str, Any]](database_uri, tz_aware=True)) as client:
+        yield client[_NAME]
+
+
+@pytest.fixture(scope="session")
+def genesis(raw: Database[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """What the first migration wrote."""
+    return {name: list(raw[name].find({})) for name in ("controls", "entries")}
+
+
+@pytest.fixture(scope="session")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    """MetaKeep's stand-in with its chain; transactions are mined 2 s after submission by its own clock."""
+    with Sandbox(tmp_path_factory.mktemp("sandbox")) as running:
+        yield running
+
+
+@pytest.fixture
+def provider(sandbox: Sandbox) -> Iterator[Provider]:
+    """The sandbox's private side; no fault outlives a test."""
+    side = Provider(sandbox.base_url, sandbox.rpc_url)
+    yield side
+    side.clear()
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch, database_uri: str) -> Iterator[dict[str, str]]:
+    """The variables that need no provider; read anew in each test."""
+    values = {
+        "MONGODB_URI": database_uri,
+        "MONGODB_DATABASE": _NAME,
+        "MONGODB_MAX_POOL_SIZE": "16",
+        "COLOUR": "blue",
+        "APP_VERSION": "test",
+        "TICK_SECONDS": "0",
+        "TICK_INTERVAL_SECONDS": "0.05",
+    }
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+    forget_all()
+    yield values
+    clock.set_clock(None)
+    forget_all()
+
+
+def forget_all() -> None:
+    """Whatever a process remembers of its environment."""
+    config.forget()
+    auth.forget()
+    limits.forget()
+
+
+@pytest.fixture
+def system(
+    monkeypatch: pytest.MonkeyPatch,
+    environment: dict[str, str],
+    sandbox: Sandbox,
+    raw: Database[dict[str, Any]],
+    genesis: dict[str, list[dict[str, Any]]],
+) -> Database[dict[str, Any]]:
+    """Everything configured, and the data of a fresh migration."""
+    values = {
+        "METAKEEP_BASE_URL": sandbox.base_url,
+        "METAKEEP_SIGNING_HOST": sandbox.signing_host,
+        "METAKEEP_API_KEY": sandbox.api_key,
+        "METAKEEP_API_SECRET": sandbox.api_secret,
+        "METAKEEP_TRANSFER_TO_ADDRESS": "on",
+        "TOKEN_CONTRACT_ADDRESS": sandbox.token_address,
+        "TREASURY_ADDRESS": sandbox.treasury_address,
+        "CHAIN_ID": str(sandbox.chain_id),
+        "CHAIN_RPC_URL": sandbox.rpc_url,
+        "CONFIRMATION_DEPTH": "0",
+        "METAKEEP_WEBHOOK_SCHEME": "p256",
+        "METAKEEP_WEBHOOK_SENDER_KEYS": sandbox.webhook_sender_key,
+        "METAKEEP_WEBHOOK_HOST": "localhost",
+        "METAKEEP_WEBHOOK_PATH": "/v1/webhooks/metakeep",
+    }
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+    config.forget()
+    for name in raw.list_collection_names():
+        if not name.startswith("migrations"):
+            raw[name].delete_many({})
+    for name, rows in genesis.items():
+        raw[name].insert_many(rows)
+    return raw
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _close_client() -> Iterator[None]:
+    yield
+    mongo.forget()
+
+
+@pytest.fixture
+def make_client(system: Database[dict[str, Any]]) -> Callable[..., Client]:
+    """Make an application with a key: by default all scopes and no rate limit."""
+
+    def make(name: str = "app", **options: Any) -> Client:
+        settings = {"scopes": keys.SCOPES[:-1], "limits": keys.NO_LIMITS, **options}
+        return Client(keys.create(client_id=name, **settings).token)
+
+    return make
+
+
+@pytest.fixture
+def app(make_client: Callable[..., Client]) -> Client:
+    """An application that may do everything but administer."""
+    return make_client()
+
+
+@pytest.fixture
+def wallet(app: Client) -> dict[str, Any]:
+    """A fresh wallet linked to `app`."""
+    created = app.post("wallets/create", {"owner": {"email": f"{unique('learner')}@example.com"}})
+    assert created.status == 201, created.text
+    return created.data
+
+
+@pytest.fixture
+def repository() -> Path:
+    """The root of the tree."""
+    return Path(__file__).resolve().parent.parent
