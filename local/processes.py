@@ -37,7 +37,10 @@ class Child:
     @property
     def status(self) -> int | None:
         """Exit status once it has ended (128 + n when signal n ended it), else None."""
-        return self._leash.returncode if self.exited.is_set() else None
+        if not self.exited.is_set():
+            return None
+        status = self._leash.returncode
+        return status if status >= 0 else 128 - status
 
     def announcement(self, seconds: float) -> str:
         """The line that says it is ready. Raises ChildFailed when none comes."""

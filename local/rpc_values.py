@@ -85,7 +85,7 @@ class LogFilter:
 
 
 def _read_addresses(value: Any) -> frozenset[str] | None:
-    if value is None:
+    if value is None or value == []:
         return None
     return frozenset(read_address(item) for item in (value if isinstance(value, list) else [value]))
 

@@ -65,9 +65,9 @@ def interruptible() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def settings() -> dict[str, str]:
+def settings(root: Path = ROOT) -> dict[str, str]:
     """The environment, and what only `.env` says."""
-    from_file = {name: value for name, value in dotenv_values(ROOT / ".env").items() if value is not None}
+    from_file = {name: value for name, value in dotenv_values(root / ".env").items() if value is not None}
     return {**from_file, **os.environ}
 
 

@@ -75,6 +75,7 @@ class Stack:
     environment: Mapping[str, str]
     on_exit: Callable[[Child], None]
     say: Callable[[str], None]
+    mine_after_ms: int = 2_000
 
     def start(self, stops: ExitStack) -> Facts:
         """Start everything; `stops` ends it in the reverse order. Raises ChildFailed; `stops` ends what was started."""
@@ -120,6 +121,7 @@ class Stack:
             "--data": self.data / "sandbox",
             "--webhook-url": f"http://{HOST}:{self.ports.gateway}{WEBHOOK_PATH}",
             "--webhook-host": WEBHOOK_HOST,
+            "--mine-after-ms": self.mine_after_ms,
         }
         words = [str(word) for pair in arguments.items() for word in pair]
         return self._module(stops, "sandbox", environment, *words)

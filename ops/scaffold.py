@@ -172,7 +172,7 @@ def _routes(text: str) -> dict[str, list[str]]:
 
 
 def main(words: Sequence[str], root: Path = ROOT) -> int:
-    """Scaffold the endpoint that the words name; exit code 1 if it is refused, 2 if it is not named, each with a line."""
+    """Scaffold the endpoint that the words name; a line on stderr and exit code 1 if refused, 2 if not named."""
     if len(words) != 1:
         print("usage: ./doit new PACKAGE/FUNCTION", file=sys.stderr)
         return 2

@@ -13,6 +13,7 @@ from typing import Any
 from waitress import wasyncore  # type: ignore[import-untyped]
 from waitress.server import create_server  # type: ignore[import-untyped]
 
+from ops.functions import ProjectError
 from serving.app import create_app
 
 _BODY_BYTES = 8 * 1_048_576  # the gateway answers for what is over the platform's limit, the server beyond this
@@ -71,6 +72,9 @@ def main() -> int:
         sys.stdout.reconfigure(line_buffering=True)  # one log line a call, at once
     try:
         server = Server(create_app(), options.host, options.port, options.threads)
+    except ProjectError as error:
+        print(f"serving: {error}", file=sys.stderr)
+        return 1
     except OSError as error:
         print(f"serving: cannot listen on {options.host}:{options.port}: {error.strerror}", file=sys.stderr)
         return 1

@@ -3,9 +3,11 @@
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import tenacity.nap
 from pymongo import MongoClient
 from pymongo.database import Database
 
@@ -13,7 +15,8 @@ from getsmart import auth, clock, config, limits, mongo
 from local.database import choose
 from local.sandbox import Sandbox
 from ops import keys, migrations
-from tests.support import Client, Provider, unique
+from tests.money import Bench
+from tests.support import Client, Provider, Time, unique
 
 _NAME = "tests"
 
@@ -47,8 +50,8 @@ def genesis(raw: Database[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
 
 @pytest.fixture(scope="session")
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    """MetaKeep's stand-in with its chain; transactions are mined 2 s after submission by its own clock."""
-    with Sandbox(tmp_path_factory.mktemp("sandbox")) as running:
+    """MetaKeep's stand-in with its chain; transactions are mined 2 s after submission, by the clock of the tests."""
+    with Sandbox(tmp_path_factory.mktemp("sandbox"), clock=lambda: int(clock.now().timestamp() * 1000)) as running:
         yield running
 
 
@@ -78,6 +81,12 @@ def environment(monkeypatch: pytest.MonkeyPatch, database_uri: str) -> Iterator[
     yield values
     clock.set_clock(None)
     forget_all()
+
+
+@pytest.fixture
+def time(environment: dict[str, str]) -> Time:
+    """The clock that the library and the sandbox share, under the test's hand."""
+    return Time()
 
 
 def forget_all() -> None:
@@ -152,6 +161,29 @@ def wallet(app: Client) -> dict[str, Any]:
     created = app.post("wallets/create", {"owner": {"email": f"{unique('learner')}@example.com"}})
     assert created.status == 201, created.text
     return created.data
+
+
+@pytest.fixture
+def bench(
+    app: Client,
+    wallet: dict[str, Any],
+    provider: Provider,
+    sandbox: Sandbox,
+    system: Database[dict[str, Any]],
+    time: Time,
+) -> Bench:
+    """An application with a wallet, and the clockwork under the test's hand."""
+    return Bench(app, wallet, provider, sandbox, system, time)
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses that the provider's client made; they take no time, but count against its deadlines."""
+    made: list[float] = []
+    real = clock.monotonic
+    monkeypatch.setattr(tenacity.nap, "time", SimpleNamespace(sleep=made.append))
+    monkeypatch.setattr(clock, "monotonic", lambda: real() + sum(made))
+    return made
 
 
 @pytest.fixture

@@ -3,12 +3,14 @@
 import itertools
 import json
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import requests
 
+from getsmart import clock
 from serving.loader import Loaded
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -113,6 +115,19 @@ class Client:
 def unique(prefix: str) -> str:
     """A name that no other test uses."""
     return f"{prefix}-{next(_numbers)}"
+
+
+class Time:
+    """Real time plus what a test has added to it; for the library and the sandbox alike."""
+
+    def __init__(self) -> None:
+        """The clock goes on from the present moment."""
+        self._ahead = timedelta()
+        clock.set_clock(lambda: datetime.now(UTC) + self._ahead)
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass without waiting."""
+        self._ahead += timedelta(seconds=seconds)
 
 
 class Provider:

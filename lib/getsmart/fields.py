@@ -34,9 +34,9 @@ class Query(_Strict):
     """The names of a query string, each at most once; unknown names are refused."""
 
 
-def problem(code: str, sentence: str) -> PydanticCustomError:
-    """A validation error whose sentence reaches the caller as it is."""
-    return PydanticCustomError(code, "{sentence}", {"sentence": sentence})
+def problem(code: str, sentence: str, *, field: str = "") -> PydanticCustomError:
+    """A validation error whose sentence reaches the caller as it is; `field` is for a whole model."""
+    return PydanticCustomError(code, "{sentence}", {"sentence": sentence, "field": field})
 
 
 def _amount(value: Any) -> int:

@@ -240,13 +240,13 @@ def _validate(model: type[Input], content: Any) -> Input:
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        details = [_detail(item) for item in error.errors(include_url=False, include_context=False)]
+        details = [_detail(item) for item in error.errors(include_url=False, include_input=False)]
         raise InvalidRequest("; ".join(sorted({item["field"] for item in details})), details=details) from None
 
 
 def _detail(item: Any) -> dict[str, str]:
     """Name the field as the caller wrote it; the value itself is never repeated."""
-    name = ".".join(str(part) for part in item["loc"]) or "body"
+    name = ".".join(str(part) for part in item["loc"]) or item.get("ctx", {}).get("field") or "body"
     problems = {"missing": "is required", "extra_forbidden": "is not known"}
     return {"field": name[:100], "problem": problems.get(item["type"], item["msg"])}
 

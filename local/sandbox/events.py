@@ -10,6 +10,8 @@ from local.sandbox.world import World
 MODES = ("normal", "off", "duplicate", "late", "reorder", "forge")
 DEFAULT_MODE = {"mode": "normal", "delay_ms": 5000}
 REORDER_WINDOW_MS = 500
+_REORDER_STEP_MS = 250
+_REORDER_LIMIT_MS = 5000
 
 
 def _insert(world: World, event: dict[str, Any], kind: str, due_ms: int, *, is_silent: bool = False) -> None:
@@ -21,6 +23,14 @@ def _insert(world: World, event: dict[str, Any], kind: str, due_ms: int, *, is_s
         "suppressed" if is_silent else "pending",
     )
     world.news.set()
+
+
+def _let_pass(world: World, now: int) -> None:
+    """Put off the events that wait for reordering, so that the next one overtakes them."""
+    world.store.run(
+        "UPDATE outbox SET next_ms = next_ms + ? WHERE state = 'pending' AND attempts = 0 AND next_ms BETWEEN ? AND ?",
+        *(_REORDER_STEP_MS, now, now + _REORDER_LIMIT_MS),
+    )
 
 
 def _forgery(event: dict[str, Any]) -> dict[str, Any]:
@@ -46,6 +56,8 @@ def publish(world: World, event_type: str, data: dict[str, Any]) -> None:
     }
     setting = world.store.setting("webhooks", DEFAULT_MODE)
     mode = setting["mode"]
+    if mode == "reorder":
+        _let_pass(world, now)
     if mode == "forge":
         _insert(world, _forgery(event), "forged", now)
     delay = {"late": setting["delay_ms"], "reorder": REORDER_WINDOW_MS}.get(mode, 0)

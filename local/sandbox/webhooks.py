@@ -16,9 +16,9 @@ RETRY_MS = (1_000, 2_000, 5_000, 10_000, 30_000)  # the last one repeats
 MAX_ATTEMPTS = 50
 TIMEOUT_SECONDS = 10
 WORKERS = 4
-_POLL_SECONDS = 0.25
+_POLL_SECONDS = 0.1
 _BATCH = 64
-_DUE = "SELECT * FROM outbox WHERE state = 'pending' AND next_ms <= ? ORDER BY seq LIMIT ?"
+_DUE = "SELECT * FROM outbox WHERE state = 'pending' AND next_ms <= ? ORDER BY next_ms, seq LIMIT ?"
 _STALE_MS = 10 * 60 * 1000
 FORGERIES = ("wrong_signature", "unknown_key", "stale_timestamp")
 
@@ -59,12 +59,9 @@ class Sender:
                 self._pool.submit(self._attempt, row)
 
     def _due(self) -> list[Row]:
-        """Newest first among those that waited for a reordering window, else in order."""
+        """What is to be sent now; the notes on what was sent before are written first."""
         with self.world.change():
-            mode = self.world.store.setting("webhooks", {}).get("mode")
             rows = self.world.store.rows(_DUE, self.world.clock.real(), _BATCH)
-        if mode == "reorder":
-            rows.reverse()
         return [row for row in rows if row["seq"] not in self._busy]
 
     def _attempt(self, row: Row) -> None:
@@ -80,16 +77,15 @@ class Sender:
         is_over = (status is not None and 200 <= status < 300) or row["kind"] == "forged"
         state = "done" if is_over else "pending" if attempts < MAX_ATTEMPTS else "dead"
         next_ms = now + RETRY_MS[min(attempts, len(RETRY_MS)) - 1]
-        with self.world.change():
-            self.world.store.run(
-                "UPDATE outbox SET attempts = ?, next_ms = ?, state = ? WHERE seq = ? AND state = 'pending'",
-                *(attempts, next_ms, state, row["seq"]),
-            )
-            self.world.store.run(
-                "INSERT INTO deliveries (event_id, type, transaction_id, kind, http_status, at_ms)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
-                *(row["event_id"], row["type"], row["transaction_id"], row["kind"], status, now),
-            )
+        self.world.store.defer(
+            "UPDATE outbox SET attempts = ?, next_ms = ?, state = ? WHERE seq = ?",
+            *(attempts, next_ms, state, row["seq"]),
+        )
+        self.world.store.defer(
+            "INSERT INTO deliveries (event_id, type, transaction_id, kind, http_status, at_ms)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            *(row["event_id"], row["type"], row["transaction_id"], row["kind"], status, now),
+        )
 
     def _post(self, row: Row) -> int | None:
         """The receiver's HTTP status, or None when it could not be reached."""

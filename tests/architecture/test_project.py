@@ -2,13 +2,13 @@
 
 import ast
 import re
-from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from getsmart import config
 
+from getsmart import config
 from ops import functions
 from ops.functions import Function, Schedule
 
@@ -43,24 +43,20 @@ def handler_lines(source: str) -> int:
     return (main.end_lineno or first) - first + 1
 
 
-def problems(function: Function) -> Iterator[str]:
+def problems(function: Function) -> list[str]:
     """What the platform, or the rest of the design, would have against a function's declaration."""
-    if function.runtime != "python:3.11":
-        yield "another runtime"
-    if not 100 <= function.timeout_ms <= 900_000:
-        yield "timeout out of the platform's range"
-    if function.web is not False and function.timeout_ms > 30_000:
-        yield "a web call is answered within 30 s or not at all"
-    if not 128 <= function.memory_mb <= 1024:
-        yield "memory out of the platform's range"
-    if not 0 < function.logs_kb <= 256:
-        yield "logs out of the platform's range"
-    if function.web is True:
-        yield "web: true loses the exact bytes"
-    if (function.web is False) != (function.schedule is not None):
-        yield "on the web or on a schedule: one of the two"
-    if unread := set(function.environment) - read_by_the_library() - THE_PLATFORMS_OWN:
-        yield f"gets variables that nothing reads: {sorted(unread)}"
+    unread = sorted(set(function.environment) - read_by_the_library() - THE_PLATFORMS_OWN)
+    laws = {
+        "another runtime": function.runtime == "python:3.11",
+        "timeout out of the platform's range": 100 <= function.timeout_ms <= 900_000,
+        "a web call is answered within 30 s or not at all": function.web is False or function.timeout_ms <= 30_000,
+        "memory out of the platform's range": 128 <= function.memory_mb <= 1024,
+        "logs out of the platform's range": 0 < function.logs_kb <= 256,
+        "web: true loses the exact bytes": function.web is not True,
+        "on the web or on a schedule: one of the two": (function.web is False) == (function.schedule is not None),
+        f"gets variables that nothing reads: {unread}": not unread,
+    }
+    return [problem for problem, is_kept in laws.items() if not is_kept]
 
 
 def unquoted(project: str) -> list[str]:
@@ -74,7 +70,7 @@ def unquoted(project: str) -> list[str]:
 @all_functions
 def test_every_declaration_obeys_the_platform(function: Function) -> None:
     """Runtime, limits, web mode, trigger and variables of each function are ones that deploy and work."""
-    assert list(problems(function)) == []
+    assert problems(function) == []
 
 
 @pytest.mark.parametrize(
@@ -143,7 +139,7 @@ def test_no_example_value_is_empty_or_quoted() -> None:
 def test_every_variable_of_the_example_has_its_meaning_above_it() -> None:
     """A reader never has to guess: the line before a variable is a comment, or the variable it shares one with."""
     lines = EXAMPLE.splitlines()
-    for before, line in zip(lines, lines[1:], strict=False):
+    for before, line in pairwise(lines):
         if names_in(line):
             assert before.startswith("#") or names_in(before), line
 

@@ -33,22 +33,21 @@ def snapshot(tree: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("route", ["tokens/refund", "wallets/close_all", "badges/list2"])
 def test_a_new_endpoint_works_at_once(tree: Path, route: str) -> None:
-    """The endpoint is declared, its generated test passes as it is, and the linter finds nothing: old package or new."""
+    """The endpoint is declared, its generated test passes as it is, the linter finds nothing: old package or new."""
     made = scaffold.create(route, tree)
     assert route in [function.route for function in functions.load(tree)]
-    environment = {**os.environ, "PYTHONPATH": f"{tree / 'lib'}{os.pathsep}{tree}"}
-    for tool in (["pytest", "-q", "-p", "no:cacheprovider", str(made.test)], ["ruff", "check", "--no-cache", "."]):
-        files = [str(made.door), str(made.test)] if tool[0] == "ruff" else []
-        command = [word for word in tool if word != "."]
-        finished = subprocess.run(
-            [sys.executable, "-m", *command, *files],
-            cwd=tree,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+    for tool in (["pytest", "-q", "-p", "no:cacheprovider"], ["ruff", "check", "--no-cache"]):
+        files = [str(made.test)] if tool[0] == "pytest" else [str(made.test), str(made.door)]
+        finished = run(tree, [*tool, *files])
         assert finished.returncode == 0, finished.stdout + finished.stderr
+
+
+def run(tree: Path, command: list[str]) -> "subprocess.CompletedProcess[str]":
+    """A tool of ours, run in the copied tree on the copied library."""
+    environment = {**os.environ, "PYTHONPATH": f"{tree / 'lib'}{os.pathsep}{tree}"}
+    return subprocess.run(
+        [sys.executable, "-m", *command], cwd=tree, env=environment, capture_output=True, text=True, check=False
+    )
 
 
 def test_project_yml_keeps_its_comments_and_every_other_line(tree: Path) -> None:

@@ -67,7 +67,8 @@ def _first(claim: Claim, draft: Draft) -> Accepted:
     try:
         transactions.insert(row)
     except transactions.Taken as taken:
-        reserves.give_back(draft.hold, draft.amount)
+        if clock.monotonic() - started < reserves.ACT_SECONDS:
+            reserves.give_back(draft.hold, draft.amount)
         twin = _find(claim)
         if twin is not None:
             return _again(claim, twin)
@@ -85,12 +86,17 @@ def _again(claim: Claim, row: TransactionRow) -> Accepted:
     leased = transactions.take_lease(row)
     if leased is None:
         raise IdempotencyInProgress
-    return _answer(resend(leased) if leased["status"] == "queued" else leased, is_replay=False)
+    return _answer(resend(leased), is_replay=False)  # without a reply it is queued: every move stores one
 
 
 def _answer(row: TransactionRow, *, is_replay: bool) -> Accepted:
-    reply = row.get("reply") or transactions.store_reply(row)
-    return Accepted(reply["status"], reply["body"], is_replay)
+    """The reply that was stored when a call came to its end; without one a twin is at work, and its end will store it.
+
+    Raises IdempotencyInProgress.
+    """
+    if "reply" not in row:
+        raise IdempotencyInProgress
+    return Accepted(row["reply"]["status"], row["reply"]["body"], is_replay)
 
 
 def _row(claim: Claim, draft: Draft) -> TransactionRow:

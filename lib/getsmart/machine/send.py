@@ -31,7 +31,8 @@ def send(row: TransactionRow) -> TransactionRow:
     request = _request(row)
     try:
         if row["request"]["signer"] != client.signer():
-            return _give_up(row, "the request was signed by another API key")
+            # The mark is this call's own, and nothing of this call has left.
+            return _give_up({**row, "is_in_flight": False}, "the request was signed by another API key")
         submitted = protocol.read_submission(client.call(request, seconds=CALL_SECONDS))
     except ProviderRefusal as refusal:
         return _refused(row, refusal)
@@ -65,7 +66,7 @@ def _request(row: TransactionRow) -> ProviderRequest:
 
 
 def _submitted(row: TransactionRow, submitted: protocol.Submitted) -> TransactionRow:
-    """Keep MetaKeep's id; also when a twin marked the row meanwhile, for it was given the same id."""
+    """Keep MetaKeep's id; also when a twin marked the row or gave it up meanwhile, for it was given the same id."""
     at = clock.now()
     changes: dict[str, Any] = {
         "metakeep_transaction_id": submitted.metakeep_transaction_id,
@@ -80,7 +81,7 @@ def _submitted(row: TransactionRow, submitted: protocol.Submitted) -> Transactio
     if moved is not None:
         return moved
     current = _current(row)
-    if current["status"] == "queued":
+    if current["status"] in ("queued", "unknown") and "metakeep_transaction_id" not in current:
         return transactions.move(current, "submitted", changes) or _current(row)
     return current
 
@@ -95,7 +96,9 @@ def _refused(row: TransactionRow, refusal: ProviderRefusal) -> TransactionRow:
 
 def _put_off(row: TransactionRow, error: Exception, *, is_ambiguous: bool) -> TransactionRow:
     log.failure("transaction.put_off", error, transaction_id=row["_id"], attempt=row["attempts"] + 1)
-    pause = min(2.0 ** row["attempts"], _LONGEST_PAUSE_SECONDS) * random.uniform(1.0, 1.25)  # noqa: S311 (jitter)
+    asked = error.wait_seconds if isinstance(error, ProviderOutage) else 0.0
+    backoff = max(2.0 ** row["attempts"], asked)
+    pause = min(backoff, _LONGEST_PAUSE_SECONDS) * random.uniform(1.0, 1.25)  # noqa: S311 (jitter)
     changes = {
         "attempts": row["attempts"] + 1,
         "is_in_flight": False,

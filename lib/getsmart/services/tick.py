@@ -22,7 +22,7 @@ LEASE = "tick"
 _PROVIDER_THREADS = 16
 _BATCH = 200
 _PROBE_EVERY_SECONDS = 30.0
-_LEASE_SECONDS = 30.0
+_LEASE_SECONDS = 10.0  # renewed every pass; short, so that a killed tick is soon followed by another
 _PROBE_SECONDS = 5.0
 
 

@@ -110,7 +110,7 @@ def move(
         raise Internal(f"{row['_id']}: {row['status']} -> {status} is not a move")
     at = clock.now()
     step: Step = {"status": status, "at": at}
-    gone = _gone(status)
+    gone = _gone(row, status)
     new = {**changes, "status": status, "updated_at": at, "version": row["version"] + 1}
     if is_final(status):
         new["request"] = {**row["request"], "body": None}  # it names a person, and is never sent again
@@ -141,8 +141,13 @@ def reply_of(row: TransactionRow) -> StoredReply:
     return {"status": 202, "body": success(202, objects.transaction(row), "accepted").body}
 
 
-def _gone(status: Status) -> tuple[str, ...]:
-    """What a final row no longer has; where nothing came of it, its badge claim is free again."""
+def _gone(row: TransactionRow, status: Status) -> tuple[str, ...]:
+    """What a final row no longer has; where nothing came of it, its badge claim is free again.
+
+    A row that became unknown before MetaKeep gave it an id can be asked about nowhere, so it is never due.
+    """
+    if status == "unknown" and "metakeep_transaction_id" not in row:
+        return ("due_at",)
     if not is_final(status):
         return ()
     always = ("due_at", "incoming_wallet_id")
@@ -168,11 +173,3 @@ def take_lease(row: TransactionRow) -> TransactionRow | None:
     if row["lease_until"] > at:
         return None
     return note(row, {"lease_until": at + timedelta(seconds=LEASE_SECONDS)})
-
-
-def store_reply(row: TransactionRow) -> StoredReply:
-    """Answer from the row as it stands; the first reply that was stored wins, and is what this returns."""
-    reply = reply_of(row)
-    database().transactions.update_one({"_id": row["_id"], "reply": {"$exists": False}}, {"$set": {"reply": reply}})
-    kept = database().transactions.find_one({"_id": row["_id"]}, {"reply": 1})
-    return cast(StoredReply, kept["reply"]) if kept else reply

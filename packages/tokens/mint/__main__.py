@@ -22,14 +22,14 @@ class MintBody(Body):
     """To whom, and either how much or for which badge."""
 
     wallet_id: WalletId
-    amount: BaseUnits | None = None
+    amount: BaseUnits = 0  # 0 stands for absent: no caller can write it
     badge_claim: BadgeClaim | None = None
     reason: Reason | None = None
 
     @model_validator(mode="after")
     def _either(self) -> Self:
-        if (self.amount is None) == (self.badge_claim is None):
-            raise problem("one_of", "exactly one of amount and badge_claim must be given")
+        if (self.amount == 0) == (self.badge_claim is None):
+            raise problem("one_of", "exactly one of amount and badge_claim must be given", field="amount")
         return self
 
 
@@ -48,4 +48,4 @@ def main(request: Request[MintBody]) -> Reply:
                 reason=order.reason,
             )
         )
-    return answer(tokens.mint(claim, wallet_id=order.wallet_id, amount=order.amount or 0, reason=order.reason))
+    return answer(tokens.mint(claim, wallet_id=order.wallet_id, amount=order.amount, reason=order.reason))

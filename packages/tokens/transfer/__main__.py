@@ -22,7 +22,7 @@ class TransferBody(Body):
     @model_validator(mode="after")
     def _one_target(self) -> Self:
         if (self.to_wallet_id is None) == (self.to_address is None):
-            raise problem("one_of", "exactly one of to_wallet_id and to_address must be given")
+            raise problem("one_of", "exactly one of to_wallet_id and to_address must be given", field="to_wallet_id")
         return self
 
 

@@ -20,7 +20,7 @@ class WalletQuery(Query):
     @model_validator(mode="after")
     def _one(self) -> Self:
         if sum(value is not None for value in (self.wallet_id, self.email, self.address)) != 1:
-            raise problem("one_of", "exactly one of wallet_id, email and address must be given")
+            raise problem("one_of", "exactly one of wallet_id, email and address must be given", field="wallet_id")
         return self
 
 

@@ -1,0 +1,188 @@
+"""One command runs the whole system; whatever ends it leaves nothing running and loses no data."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from local import database, serve, stack
+from local.processes import ChildFailed
+from tests.local import programs
+from tests.local.programs import alive, descendants, eventually
+
+START_SECONDS = 40.0
+
+
+@dataclass
+class Run:
+    """A running system."""
+
+    process: subprocess.Popen[str]
+    facts: dict[str, Any]
+    family: list[int]
+
+    def call(self, path: str, **body: Any) -> requests.Response:
+        """Call the API with the test key: GET, or POST with a body."""
+        headers = {"Authorization": f"Bearer {self.facts['api_key']}"}
+        method = "POST" if body else "GET"
+        url = f"{self.facts['gateway']}/v1/{path}"
+        return requests.request(method, url, json=body or None, headers=headers, timeout=10)
+
+    def end(self, number: int = signal.SIGTERM) -> tuple[int, str, str]:
+        """Send a signal; exit status, stdout, stderr. Nothing of the family is left."""
+        self.process.send_signal(number)
+        return self.wait()
+
+    def wait(self) -> tuple[int, str, str]:
+        """Wait for the end and see that nothing is left."""
+        out, err = self.process.communicate(timeout=30)
+        assert eventually(lambda: not any(map(alive, self.family)), seconds=1.0)
+        return self.process.returncode, out, err
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A data directory."""
+    return tmp_path / "data"
+
+
+def begin(data: Path, *words: str) -> Run:
+    """Start serve on free ports and wait until it is ready."""
+    process = programs.start("local.serve", "--port", "0", "--data", str(data), *words)
+    ready = data / "serve.json"
+
+    def is_ready() -> bool:
+        assert process.poll() is None, process.communicate()
+        return ready.exists() and json.loads(ready.read_text())["pid"] == process.pid
+
+    try:
+        assert eventually(is_ready, START_SECONDS)
+    except BaseException:
+        process.kill()
+        process.communicate()
+        raise
+    return Run(process, json.loads(ready.read_text()), descendants(process.pid))
+
+
+@pytest.fixture
+def run(data: Path) -> Iterator[Run]:
+    """A running system; killed after the test if it still runs."""
+    running = begin(data)
+    yield running
+    if running.process.poll() is None:
+        running.process.kill()
+        running.wait()
+
+
+def test_a_run_tells_where_everything_is_and_ends_with_ctrl_c(run: Run, data: Path) -> None:
+    """serve.json is complete and private, every address answers, Ctrl-C ends all processes and removes it."""
+    assert sorted(run.facts) == sorted(stack.Facts.__dataclass_fields__)
+    assert (data / "serve.json").stat().st_mode & 0o777 == 0o600
+    assert (data / "credentials.json").stat().st_mode & 0o777 == 0o600
+    assert run.call("ops/health").json()["data"]["status"] in {"pass", "warn"}
+    assert run.call("tokens/info").status_code == 200
+    assert requests.get(f"{run.facts['sandbox']}/_sandbox/info", timeout=10).json()["rpc_url"] == run.facts["rpc"]
+    assert database.ExternalDatabase(run.facts["database"]).start() == run.facts["database"]
+    assert len(run.family) >= 8  # database, sandbox, scheduler, gateway, each with its leash
+    status, out, err = run.end(signal.SIGINT)
+    assert (status, err) == (0, "")
+    assert f"curl -s {run.facts['gateway']}/v1/wallets/create -H 'Authorization: Bearer {run.facts['api_key']}'" in out
+    assert not (data / "serve.json").exists()
+    logs = "".join(file.read_text() for file in data.glob("*.log"))
+    assert run.facts["api_key"] not in logs
+
+
+def test_data_and_key_are_kept_and_fresh_forgets_them(run: Run, data: Path) -> None:
+    """A second start knows the wallets and prints the same key; --fresh begins anew and touches no other file."""
+    (data / "mine.txt").write_text("keep")
+    owner = {"owner": {"email": "learner@example.com"}}
+    created = run.call("wallets/create", **owner)
+    assert (created.status_code, run.end()[0]) == (201, 0)
+    second = begin(data)
+    assert second.facts["api_key"] == run.facts["api_key"]
+    again = second.call("wallets/create", **owner)
+    assert (again.status_code, second.end()[0]) == (200, 0)
+    assert again.json()["data"]["wallet_id"] == created.json()["data"]["wallet_id"]
+    third = begin(data, "--fresh")
+    assert third.facts["api_key"] != run.facts["api_key"]
+    assert (third.call("wallets/create", **owner).status_code, third.end()[0]) == (201, 0)
+    assert (data / "mine.txt").read_text() == "keep"
+
+
+def test_a_second_run_on_the_same_data_is_refused(run: Run, data: Path) -> None:
+    """One clear line and exit 1; the first goes on, its serve.json too."""
+    second = programs.start("local.serve", "--port", "0", "--data", str(data), "--fresh")
+    out, err = second.communicate(timeout=20)
+    assert (second.returncode, out, err) == (1, "", f"serve: another serve runs with the data in {data}\n")
+    assert json.loads((data / "serve.json").read_text()) == run.facts
+    assert run.call("tokens/info").status_code == 200
+
+
+def test_after_kill_9_nothing_runs_and_a_new_start_has_the_data(run: Run, data: Path) -> None:
+    """All children are gone within a second; the stale serve.json is overwritten."""
+    owner = {"owner": {"email": "learner@example.com"}}
+    assert run.call("wallets/create", **owner).status_code == 201
+    assert run.end(signal.SIGKILL)[0] == -signal.SIGKILL
+    assert (data / "serve.json").exists()
+    second = begin(data)
+    assert second.call("wallets/create", **owner).status_code == 200
+    assert second.end()[0] == 0
+
+
+def test_when_a_part_dies_everything_ends_and_says_which(run: Run, data: Path) -> None:
+    """One clear line with the part's name and its last log lines, exit 1, nothing left, serve.json removed."""
+    os.kill(next(pid for pid in run.family if "secantusd" in Path(f"/proc/{pid}/cmdline").read_text()), signal.SIGKILL)
+    status, _, err = run.wait()
+    assert status == 1
+    assert err.splitlines()[0] == "serve: database ended by itself (exit status 137)"
+    assert all(line.startswith("  | ") for line in err.splitlines()[1:])
+    assert not (data / "serve.json").exists()
+
+
+def test_a_taken_port_is_one_clear_line(data: Path) -> None:
+    """Exit 1, nothing started."""
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+        port = stranger.getsockname()[1]
+        process = programs.start("local.serve", "--port", str(port), "--data", str(data))
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert err == f"serve: port {port} for the gateway is in use; --port 0 takes free ports for everything\n"
+    assert not list(data.glob("*.log"))
+
+
+def test_a_port_that_becomes_free_in_time_is_no_problem() -> None:
+    """A predecessor that was just killed gets a moment to let go."""
+    ports = stack.Ports.free()
+    ports.require_free()
+    with (
+        socket.create_server(("127.0.0.1", ports.rpc)),
+        pytest.raises(ChildFailed, match=f"port {ports.rpc} for the rpc is in use"),
+    ):
+        ports.require_free()
+
+
+def test_the_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`.env` fills in what the environment does not say."""
+    (tmp_path / ".env").write_text("GETS_ONE=file\nGETS_TWO=file\nGETS_NOTHING\n")
+    monkeypatch.setenv("GETS_ONE", "environment")
+    found = serve.settings(tmp_path)
+    assert (found["GETS_ONE"], found["GETS_TWO"]) == ("environment", "file")
+    assert "GETS_NOTHING" not in found
+
+
+def test_interrupts_come_once_and_handlers_return() -> None:
+    """The first signal interrupts, the next ones are ignored, afterwards all is as before."""
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(serve.Interrupted), serve.interruptible(), ExitStack() as stops:
+        stops.callback(os.kill, os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is before
