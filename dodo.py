@@ -85,6 +85,11 @@ def task_new() -> Task:
     return program("ops.scaffold")
 
 
+def task_package() -> Task:
+    """build what functions share, and print what a deployment uploads for each; --check changes nothing"""
+    return program("ops.package")
+
+
 def task_hooks() -> Task:
     """install the git hooks: lint, format, types, imports and the secret scan before each commit"""
     return {"actions": [f"{RUN} pre_commit install"]}
@@ -100,5 +105,5 @@ def _lock_commands() -> Iterable[str]:
     compile_ = f"{RUN} uv pip compile --quiet --universal --python-version 3.11 --generate-hashes"
     quiet = "--no-emit-index-url --no-emit-find-links --custom-compile-command './doit lock'"
     yield f"{compile_} {quiet} requirements/dev.in -o requirements/dev.txt %(words)s"
-    for name in ("requirements/serving", "lib/requirements"):
+    for name in ("requirements/serving", "lib/requirements", "lib/requirements-read"):
         yield f"{compile_} {quiet} {name}.in -c requirements/dev.txt -o {name}.txt --upgrade"

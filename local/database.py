@@ -4,6 +4,7 @@ import shutil
 import socket
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -56,7 +57,7 @@ class ExternalDatabase:
         """Nothing: it is not ours."""
 
 
-class _OwnServer:
+class _OwnServer(ABC):
     """A database server started as a child, with its files under `data_dir`, on `port` (0: a free one)."""
 
     name = "database"
@@ -93,19 +94,20 @@ class _OwnServer:
             self.child = None
 
     @property
+    @abstractmethod
     def storage(self) -> Path:
         """Where the server keeps its files."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def uri(self) -> str:
         """How clients reach it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def command(self) -> Sequence[str]:
         """The command line of the server."""
-        raise NotImplementedError
 
+    @abstractmethod
     def prepare(self, deadline: float) -> None:
         """What is to be done when the port answers and before clients may come."""
 
@@ -148,9 +150,14 @@ class EmbeddedDatabase(_OwnServer):
             *("--sync-on-commit", "--log-level", "WARNING"),
         ]
 
+    def prepare(self, deadline: float) -> None:
+        """Nothing: it is a replica set of one from the start."""
+
 
 class MongodDatabase(_OwnServer):
     """A mongod of this machine as a replica set of one."""
+
+    replica_set = "getsmart"
 
     @property
     def storage(self) -> Path:
@@ -165,14 +172,14 @@ class MongodDatabase(_OwnServer):
     def command(self) -> Sequence[str]:
         """The command line of the server."""
         where = ("--dbpath", str(self.storage), "--bind_ip", _HOST, "--port", str(self.port))
-        return ["mongod", "--replSet", "getsmart", *where]
+        return ["mongod", "--replSet", self.replica_set, *where]
 
     def prepare(self, deadline: float) -> None:
         """Make it a replica set at this port, or move the one it was to this port, and wait for its primary."""
         members = [{"_id": 0, "host": f"{_HOST}:{self.port}"}]
         with MongoClient[dict[str, Any]](self.uri, serverSelectionTimeoutMS=5_000) as client:
             try:
-                client.admin.command("replSetInitiate", {"_id": "getsmart", "members": members})
+                client.admin.command("replSetInitiate", {"_id": self.replica_set, "members": members})
             except OperationFailure as error:
                 if error.code != _ALREADY_INITIALIZED:
                     raise

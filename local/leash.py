@@ -17,7 +17,7 @@ from types import FrameType
 _PR_SET_PDEATHSIG = 1
 
 
-def _before_exec() -> None:
+def _before_exec() -> None:  # pragma: no cover - what runs between fork and exec cannot be seen
     """In the child: take SIGTERM again, and have Linux kill it too when the leash itself is killed."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     if sys.platform == "linux":
@@ -26,8 +26,7 @@ def _before_exec() -> None:
 
 def _kill_when_closed(descriptor: int, group: int) -> None:
     """Block until the owner's end of the pipe is gone, then kill the group; `main` then sees the child exit."""
-    while os.read(descriptor, 1):
-        pass
+    os.read(descriptor, 1)
     _signal_group(group, signal.SIGKILL)
 
 

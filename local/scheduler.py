@@ -36,11 +36,11 @@ class Scheduler:
                 self._call(function)
             self._ending.wait(started + _PERIOD_SECONDS - time.monotonic())
 
-    def end(self, _number: int = 0, _frame: FrameType | None = None) -> None:
-        """Stop soon, in the middle of a run too, whose `finally` clauses still run; fit to be a signal handler."""
-        if not self._ending.is_set():
-            self._ending.set()
-            raise SystemExit(0)
+    def end(self, number: int, _frame: FrameType | None) -> None:
+        """Signal handler: stop now, in the middle of a run too, whose `finally` clauses a further signal spares."""
+        signal.signal(number, signal.SIG_IGN)
+        self._ending.set()
+        raise SystemExit(0)
 
     def _call(self, function: Loaded) -> None:
         try:

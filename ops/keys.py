@@ -50,11 +50,13 @@ def create(
     expires_at: datetime | None = None,
     allowed_ips: Iterable[str] = (),
 ) -> CreatedKey:
-    """Make a key in the configured database. Raises ValueError for an unknown scope or a wrong network."""
+    """Make a key in the configured database. Raises ValueError for an unknown scope, a wrong limit or network."""
     wanted = sorted(set(scopes))
     unknown = [scope for scope in wanted if scope not in SCOPES]
     if unknown or not wanted:
         raise ValueError(f"unknown scope: {', '.join(unknown) or 'none given'}; scopes are {' '.join(SCOPES)}")
+    if any(limit is not None and limit < 1 for limit in (limits or {}).values()):  # type: ignore[operator]
+        raise ValueError("a limit is at least 1; a key without limits is made with no limits at all")
     key = tokens.issue(mode, new_id("key"))
     row: KeyRow = {
         "_id": key.key_id,

@@ -68,7 +68,7 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=8080, help="0 takes a free one")
     parser.add_argument("--threads", type=int, default=32)
     options = parser.parse_args()
-    if isinstance(sys.stdout, io.TextIOWrapper):
+    if isinstance(sys.stdout, io.TextIOWrapper):  # pragma: no branch - it is, unless somebody replaced it
         sys.stdout.reconfigure(line_buffering=True)  # one log line a call, at once
     try:
         server = Server(create_app(), options.host, options.port, options.threads)

@@ -3,11 +3,12 @@
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from pymongo.database import Database
 
-from getsmart import models
+from getsmart import clock, models
 from getsmart.amounts import GENESIS_SUPPLY, MAX_SUPPLY, parse_units
 from getsmart.models import EXTERNAL, ISSUANCE, SUPPLY, SYSTEM_ACCOUNTS, TREASURY
 from getsmart.mongo import to_decimal, to_units
@@ -77,6 +78,17 @@ class Bench:
         for _ in range(rounds):
             self.time.advance(BEYOND_LEASES)
             tick.run()
+
+    def now(self) -> datetime:
+        """The moment that library and sandbox share."""
+        return clock.now()
+
+    def catch_up(self) -> None:
+        """Let time pass beyond the newest block, which an earlier test may have dated ahead of the present."""
+        ahead = (
+            int(self.provider.rpc("eth_getBlockByNumber", "latest", False)["timestamp"], 16) - self.now().timestamp()
+        )
+        self.time.advance(max(0.0, ahead + 1))
 
     def row(self, of: Answer | str) -> Row:
         """The transaction as it is stored."""
@@ -237,4 +249,6 @@ def _audit_events(raw: Raw, rows: list[Row]) -> None:
     for row in rows:
         waiting = [event for event in row["outbox"] if raw.events.find_one({"_id": event["event_id"]}) is None]
         own = [event for event in numbered if row["_id"] in event["data"]]
-        assert [event["type"] for event in own + waiting] == [f"transaction.{step['status']}" for step in row["timeline"]]
+        assert [event["type"] for event in own + waiting] == [
+            f"transaction.{step['status']}" for step in row["timeline"]
+        ]

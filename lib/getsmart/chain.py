@@ -70,7 +70,7 @@ def receipt(tx_hash: str) -> Receipt | None:
     try:
         transfers = tuple(_transfer(log) for log in found["logs"] if _is_transfer(log))
         return Receipt(_number(found["status"]) == 1, _number(found["blockNumber"]), transfers)
-    except (KeyError, TypeError, IndexError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise ChainUnavailable("the node's receipt is malformed") from error
 
 

@@ -54,7 +54,8 @@ def normalise_email(value: str) -> str:
     Raises ValueError when it is not an ASCII mailbox of at most 254 characters.
     """
     email = value.strip(" \t").lower()
-    if len(email) > _EMAIL_LENGTH or not _EMAIL.fullmatch(email):
+    # The value itself has to be ASCII: the Kelvin sign, for one, becomes an ASCII k in lower case.
+    if not value.isascii() or len(email) > _EMAIL_LENGTH or not _EMAIL.fullmatch(email):
         raise ValueError("must be an e-mail address")
     return email
 

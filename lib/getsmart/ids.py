@@ -1,18 +1,26 @@
-"""Identifiers: a prefix that says what it is, and a 26-character ULID."""
+"""Identifiers: a prefix that says what it is, and a 26-character ULID (github.com/ulid/spec).
+
+Made here because the library for it costs a reading function a tenth of its start; a test reads ours with that library.
+"""
 
 import re
+import secrets
 from typing import Final
 
-from ulid import ULID
+from getsmart import clock
 
 ULID_FORM: Final = "[0-7][0-9A-HJKMNP-TV-Z]{25}"
+
+_CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_LENGTH, _RANDOM_BITS = 26, 80
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 
 
 def new_id(prefix: str) -> str:
     """A fresh id such as `txn_01J...`; prefixes are wlt txn bat whe evt dlv key req."""
-    return f"{prefix}_{ULID()}"
+    number = int(clock.now().timestamp() * 1000) << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS)
+    return prefix + "_" + "".join(_CROCKFORD[number >> 5 * place & 31] for place in reversed(range(_LENGTH)))
 
 
 def request_id_or_new(candidate: str) -> str:

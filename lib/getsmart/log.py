@@ -12,7 +12,8 @@ from typing import Any
 from getsmart import clock
 
 _SECRET_FORMS = re.compile(
-    r"gsk_[a-z]+_[0-9A-Za-z_]+|whsec_[0-9A-Za-z+/=_-]+|[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+"
+    r"gsk_[a-z]+_[0-9A-Za-z_]+|whsec_[0-9A-Za-z+/=_-]+|account_secret_[A-Za-z0-9+/=_-]+"
+    r"|[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,254}@[A-Za-z0-9.-]+"
     r"|mongodb(?:\+srv)?://\S+|\b[A-Za-z0-9_-]{43}\b",
     re.ASCII,
 )

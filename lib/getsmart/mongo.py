@@ -11,11 +11,12 @@ from bson import CodecOptions, Decimal128
 from pymongo import MongoClient
 from pymongo.client_session import ClientSession
 from pymongo.database import Database
-from pymongo.errors import AutoReconnect
+from pymongo.errors import AutoReconnect, ConfigurationError
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
 from getsmart import config
+from getsmart.errors import Misconfigured
 
 Document = dict[str, Any]
 Result = TypeVar("Result")
@@ -30,6 +31,14 @@ _TRANSACTION_SECONDS = 8.0
 def _client(_process_id: int) -> MongoClient[Document]:
     """The client of this process. Keyed by pid: a client made before a fork must never be used after it."""
     settings = config.read(config.DatabaseSettings)
+    try:
+        return _connect(settings)
+    except ConfigurationError:
+        # Its text may quote the URI, and the URI holds credentials.
+        raise Misconfigured("environment: MONGODB_URI (invalid)") from None
+
+
+def _connect(settings: config.DatabaseSettings) -> MongoClient[Document]:
     return MongoClient(
         settings.uri,
         maxPoolSize=settings.max_pool_size,
@@ -45,7 +54,7 @@ def _client(_process_id: int) -> MongoClient[Document]:
 
 
 def client() -> MongoClient[Document]:
-    """The cached client; connects on first use. Raises Misconfigured without MONGODB_URI."""
+    """The cached client; connects on first use. Raises Misconfigured unless MONGODB_URI is one."""
     return _client(os.getpid())
 
 

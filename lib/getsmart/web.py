@@ -39,6 +39,7 @@ Input = TypeVar("Input", bound=BaseModel)
 Main = Callable[[dict[str, Any], Any], dict[str, Any]]
 
 MOST_BODY_BYTES = 768 * 1024  # 1 MB of event once the platform has made base64 of it
+_MOST_DETAILS = 100  # a body of nothing but unknown names must not make a reply that the platform refuses to carry
 _ALWAYS = {"Cache-Control": "no-store", "Content-Type": "application/json; charset=utf-8"}
 
 
@@ -232,7 +233,7 @@ def _read_query(query: str) -> dict[str, str]:
     content = dict(pairs)
     if len(content) != len(pairs):
         repeated = next(name for index, (name, _) in enumerate(pairs) if name in dict(pairs[:index]))
-        raise InvalidRequest.field(repeated, "must be given once")
+        raise InvalidRequest.field(_field_name(repeated), "must be given once")
     return content
 
 
@@ -240,7 +241,8 @@ def _validate(model: type[Input], content: Any) -> Input:
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        details = [_detail(item) for item in error.errors(include_url=False, include_input=False)]
+        problems = error.errors(include_url=False, include_input=False)[:_MOST_DETAILS]
+        details = [_detail(item) for item in problems]
         raise InvalidRequest("; ".join(sorted({item["field"] for item in details})), details=details) from None
 
 
@@ -248,7 +250,12 @@ def _detail(item: Any) -> dict[str, str]:
     """Name the field as the caller wrote it; the value itself is never repeated."""
     name = ".".join(str(part) for part in item["loc"]) or item.get("ctx", {}).get("field") or "body"
     problems = {"missing": "is required", "extra_forbidden": "is not known"}
-    return {"field": name[:100], "problem": problems.get(item["type"], item["msg"])}
+    return {"field": _field_name(name), "problem": problems.get(item["type"], item["msg"])}
+
+
+def _field_name(name: str) -> str:
+    """A name that the caller made up, fit for a reply and the log: not endless, and no address or key in it."""
+    return log.redact(name[:500])[:100]
 
 
 def _as_ours(error: Exception) -> GetSmartError:

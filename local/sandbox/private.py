@@ -131,7 +131,7 @@ def _set_webhooks(world: World) -> dict[str, Any]:
 
 
 def _show_webhooks(world: World) -> dict[str, Any]:
-    with world.change():
+    with world.change(flush=True):
         transactions.settle(world)
         deliveries = world.store.rows("SELECT * FROM deliveries ORDER BY seq")
         waiting = world.store.rows("SELECT * FROM outbox WHERE state = 'pending' ORDER BY seq")
@@ -154,9 +154,7 @@ def _show_webhooks(world: World) -> dict[str, Any]:
 
 
 def _requests(world: World) -> dict[str, Any]:
-    with world.change():
-        pass  # what was deferred is written now
-    with world.change():
+    with world.change(flush=True):
         after = request.args.get("after", 0, type=int)
         rows = world.store.rows("SELECT * FROM requests WHERE seq > ? ORDER BY seq", after)
     return {

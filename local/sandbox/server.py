@@ -118,7 +118,7 @@ class Sandbox:
     def _tick(self) -> None:
         """Mine what is due even when nobody asks, so that webhooks leave in time."""
         while not self._stopping.wait(_TICK_SECONDS):
-            with self._world.change():
+            with self._world.change(flush=True):
                 transactions.settle(self._world)
 
     @contextmanager

@@ -76,25 +76,37 @@ class Store:
 
     def close(self) -> None:
         """Close the file; what was deferred is written first."""
-        with self.transaction():
+        with self.transaction(flush=True):
             pass
         self._db.close()
         self._guard.close()
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Everything inside is written together or not at all. Without a write it costs no disk access."""
+    def transaction(self, *, flush: bool = False) -> Iterator[None]:
+        """Everything inside is written together or not at all. Without a write it costs no disk access.
+
+        What was deferred goes along with a write; `flush` writes it in any case, and before anything else.
+        """
         self.run("BEGIN")
-        deferred, self._deferred = self._deferred, []
+        before, deferred = self._db.total_changes, []
         try:
-            for statement, values in deferred:
-                self.run(statement, *values)
+            if flush:
+                deferred = self._write_deferred()
             yield
+            if self._db.total_changes != before:
+                deferred += self._write_deferred()
             self.run("COMMIT")
         except BaseException:
             self.run("ROLLBACK")
             self._deferred = deferred + self._deferred
             raise
+
+    def _write_deferred(self) -> list[tuple[str, Sequence[Value]]]:
+        """The statements, in case they are rolled back."""
+        deferred, self._deferred = self._deferred, []
+        for statement, values in deferred:
+            self.run(statement, *values)
+        return deferred
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
@@ -109,7 +121,7 @@ class Store:
             self.run("RELEASE inner_step")
 
     def defer(self, statement: str, *values: Value) -> None:
-        """Write this with the next transaction: for records whose loss in a crash harms nothing."""
+        """Write this with a later transaction: for records whose loss in a crash harms nothing."""
         self._deferred.append((statement, values))
 
     def run(self, statement: str, *values: Value) -> int:

@@ -60,9 +60,10 @@ class Sender:
 
     def _due(self) -> list[Row]:
         """What is to be sent now; the notes on what was sent before are written first."""
-        with self.world.change():
+        busy = set(self._busy)  # before the look: an attempt that ends meanwhile still reads as pending
+        with self.world.change(flush=True):
             rows = self.world.store.rows(_DUE, self.world.clock.real(), _BATCH)
-        return [row for row in rows if row["seq"] not in self._busy]
+        return [row for row in rows if row["seq"] not in busy]
 
     def _attempt(self, row: Row) -> None:
         try:

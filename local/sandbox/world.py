@@ -72,15 +72,15 @@ class World:
         self.store.run("INSERT INTO currencies VALUES (?, ?, ?)", address, name, symbol)
 
     @contextmanager
-    def change(self) -> Iterator[None]:
-        """One step of the world: alone, and durable as a whole before it returns.
+    def change(self, *, flush: bool = False) -> Iterator[None]:
+        """One step of the world: alone, and durable as a whole before it returns; `flush` as in the store.
 
         When it fails, the database rolls back and the chain is built again from the journal.
         """
         with self._lock:
             head, offset = self.chain.head, self.clock.offset_ms
             try:
-                with self.store.transaction():
+                with self.store.transaction(flush=flush):
                     yield
             except BaseException:
                 self.clock.offset_ms = offset

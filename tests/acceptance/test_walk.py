@@ -99,7 +99,9 @@ def test_curl_lines_of_the_readme(running: System, repository: Path) -> None:
     names = {"API": running.facts["gateway"] + "/v1", "KEY": running.facts["api_key"]}
     answers = []
     for command in commands:
-        done = subprocess.run(["sh", "-c", command], env=names | {"PATH": "/usr/bin:/bin"}, capture_output=True, text=True)
+        done = subprocess.run(
+            ["sh", "-c", command], env=names | {"PATH": "/usr/bin:/bin"}, capture_output=True, text=True
+        )
         assert '"status":"success"' in done.stdout, (command, done.stdout, done.stderr)
         answers.append(done.stdout)
         for name, form in (("WALLET_ID", r"wlt_[0-9A-Z]{26}"), ("TRANSACTION_ID", r"txn_[0-9A-Z]{26}")):

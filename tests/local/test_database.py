@@ -139,3 +139,42 @@ def test_an_external_database_is_used_as_it_is(tmp_path: Path) -> None:
     gone.ping_milliseconds = 50
     with pytest.raises(ChildFailed, match="the database in MONGODB_URI does not answer: ServerSelectionTimeoutError"):
         gone.start()
+
+
+@pytest.fixture
+def mongod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MongodDatabase:
+    """A mongod (its lookalike) on PATH, and the database that uses it."""
+    program = tmp_path / "bin" / "mongod"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} {Path(__file__).with_name("mongod_lookalike.py")} "$@"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+    chosen = database.choose(tmp_path, dict(os.environ, MONGODB_URI=""))
+    assert isinstance(chosen, MongodDatabase)
+    return chosen
+
+
+def test_a_mongod_becomes_a_replica_set_of_one_and_may_move(mongod: MongodDatabase) -> None:
+    """It is initiated once, moved when it comes back on another port, and used when it is primary."""
+    for port in (0, 0, None):  # a free one, another free one, the same again
+        mongod.port = mongod.port if port is None else port
+        with client(mongod.start()) as mongo:
+            assert mongo.admin.command("hello")["isWritablePrimary"]
+            members = mongo.admin.command("replSetGetConfig")["config"]["members"]
+            assert members == [{"_id": 0, "host": f"127.0.0.1:{mongod.port}"}]
+        mongod.stop()
+
+
+def test_a_mongod_that_refuses_or_never_becomes_primary_is_given_up(
+    mongod: MongodDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One clear error with what went wrong, and it does not run on."""
+    monkeypatch.setenv("LOOKALIKE_ELECTION_SECONDS", "600")
+    mongod.start_seconds = 1.0
+    with pytest.raises(ChildFailed, match="database does not answer: ServerSelectionTimeoutError"):
+        mongod.start()
+    monkeypatch.setattr(mongod, "replica_set", "another")
+    mongod.start_seconds = 10.0
+    (mongod.storage / "replica-set.json").unlink()
+    with pytest.raises(ChildFailed, match="database does not answer: OperationFailure"):
+        mongod.start()

@@ -15,6 +15,7 @@ from tests.local import programs
 from tests.local.programs import alive, descendants
 
 
+@pytest.mark.timeout(180)
 def test_the_story_is_told_to_its_end() -> None:
     """Exit 0; each step stands in the table with its evidence; nothing is left running."""
     process = programs.start("local.demo")

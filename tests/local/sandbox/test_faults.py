@@ -138,6 +138,17 @@ def test_reorg_takes_a_completed_transaction_off_the_chain(caller: Caller) -> No
     assert caller.see("/info")["block_number"] == height
 
 
+def test_a_transaction_is_taken_off_the_chain_once(caller: Caller) -> None:
+    """When another reorganisation was first, there is nothing left to do."""
+    caller.tell("/faults", path=MINT, kind="reorg", delay_ms=5_000)
+    caller.fund(ALICE)
+    caller.fund(ALICE)
+    caller.tell("/reorg", depth=2)
+    blocks = caller.see("/info")["block_number"]
+    caller.tell("/clock", advance_ms=5_000)
+    assert (caller.see("/info")["block_number"], caller.balance(ALICE)) == (blocks, "0")
+
+
 def test_faults_of_several_kinds_can_meet_one_request(caller: Caller) -> None:
     """A transaction that will fail, and whose reply is lost besides."""
     caller.tell("/faults", path=MINT, kind="failed")

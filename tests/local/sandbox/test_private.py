@@ -1,10 +1,13 @@
 """The private paths that are not tested with what they steer."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
+from local.sandbox import Sandbox
 from local.sandbox.server import make_app
 from tests.local.sandbox.support import MINT, Caller, Json
 
@@ -29,6 +32,23 @@ def test_the_clock_moves_forward_only(caller: Caller) -> None:
     assert caller.private("POST", "/clock", {"advance_ms": -1}).status_code == 400
     assert caller.private("POST", "/clock", {"advance_ms": "5"}).status_code == 400
     assert caller.private("POST", "/clock", {}).status_code == 400
+
+
+def test_the_rpc_port_reads_the_same_world(caller: Caller) -> None:
+    """What is due is mined there too, before the head is told."""
+    caller.tell("/faults", path=MINT, kind="failed")
+    caller.fund(ALICE)
+    question = {"jsonrpc": "2.0", "id": 1, "method": "eth_getBlockByNumber", "params": ["latest", True]}
+    block = caller.session.post(caller.facts["rpc_url"], json=question, timeout=10).json()["result"]
+    assert (block["number"], block["transactions"][0]["from"]) == ("0x2", caller.facts["treasury_address"].lower())
+
+
+def test_it_is_a_context_manager(tmp_path: Path) -> None:
+    """Inside it runs, outside its ports are free again."""
+    with Sandbox(tmp_path) as sandbox:
+        assert requests.get(sandbox.base_url + "/_sandbox/info", timeout=10).json()["chain_id"] == sandbox.chain_id
+    with pytest.raises(requests.ConnectionError):
+        requests.get(sandbox.base_url, timeout=10)
 
 
 def test_requests_can_be_read_from_a_point_on(caller: Caller) -> None:

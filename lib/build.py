@@ -1,0 +1,155 @@
+"""Build what functions share into build/: one dependency folder a kind of function, and the library, as bytecode.
+
+    build/<kind>/virtualenv/bin/activate_this.py     what the platform's launcher executes before anything else
+    build/<kind>/virtualenv/lib/...                  the locked wheels of that kind, stripped
+    build/getsmart/                                  the library
+
+Wheels are for linux x86-64 and Python 3.11. Everything is sourceless, unchecked bytecode: the platform unpacks without
+file times, so ordinary bytecode would count as stale and be compiled again on every cold start. Standard library only:
+a remote build has nothing else. Exit 1 with one line when it fails; what was built before stays usable until then.
+"""
+
+import compileall
+import hashlib
+import os
+import py_compile
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+BUILD = ROOT / "build"
+KINDS = {"read": "requirements-read.txt", "write": "requirements.txt"}
+SITE = Path("lib/python3.11/site-packages")
+PLATFORMS = ("manylinux_2_28_x86_64", "manylinux2014_x86_64")
+
+# Left out, and why: nothing of it is imported by a function.
+UNUSED_FOLDERS = (
+    "bin",  # console scripts
+    "cffi",  # its compiler side; the compiled backend stays
+    "pycparser",  # needed by cffi's compiler side only
+    "dns",  # mongodb+srv only, which docs/deploy.md advises against: it costs a DNS round trip at each cold start
+    "gridfs",
+    "pydantic/v1",
+    "pydantic/mypy.py",
+    "pydantic/_hypothesis_plugin.py",
+)
+UNUSED_SUFFIXES = (".pyi", ".c", ".h", ".pyx", ".pxd", ".typed", ".txt", ".md", ".rst")
+
+ACTIVATE = '''\
+"""The platform's launcher executes this before the function is imported: the path, and what makes a start cheap."""
+
+import gc
+import os
+import sys
+
+_here = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(os.path.dirname(_here), "lib", "python3.11", "site-packages"))
+# Imports make much that lives for ever and little that dies: web.py turns the collector on again, for what comes after.
+gc.disable()
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+# pymongo prefers pyOpenSSL when it finds it; the standard library's TLS is lighter, and one is enough.
+sys.modules.setdefault("pymongo.pyopenssl_context", None)
+'''
+
+
+def main() -> int:
+    """Build every kind whose lock changed, and the library."""
+    if sys.version_info[:2] != (3, 11):
+        sys.stderr.write("build.py: needs Python 3.11\n")
+        return 1
+    try:
+        for kind, lock in KINDS.items():
+            build_kind(BUILD / kind, ROOT / lock)
+        build_library(ROOT / "getsmart", BUILD / "getsmart")
+    except (OSError, subprocess.CalledProcessError, py_compile.PyCompileError) as error:
+        sys.stderr.write(f"build.py: {error}\n")
+        return 1
+    return 0
+
+
+def build_kind(target: Path, lock: Path) -> None:
+    """The dependency folder of one kind; nothing is done when lock and this file are as they were."""
+    wanted = hashlib.sha256(lock.read_bytes() + Path(__file__).read_bytes()).hexdigest()
+    stamp = target / ".locked"
+    if stamp.is_file() and stamp.read_text() == wanted:
+        return
+    with fresh(target) as scratch:
+        site = scratch / "virtualenv" / SITE
+        install(lock, site)
+        strip(site)
+        to_bytecode(site)
+        activate = scratch / "virtualenv/bin/activate_this.py"
+        activate.parent.mkdir()
+        activate.write_text(ACTIVATE)
+        (scratch / ".locked").write_text(wanted)
+
+
+def build_library(source: Path, target: Path) -> None:
+    """The library, always anew: it takes a moment only."""
+    with fresh(target) as scratch:
+        shutil.copytree(source, scratch, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+        to_bytecode(scratch)
+
+
+class fresh:  # noqa: N801 - reads as a verb's object: with fresh(target)
+    """A scratch folder that takes the target's place when everything went well."""
+
+    def __init__(self, target: Path) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        self.target = target
+        self.scratch = Path(tempfile.mkdtemp(dir=target.parent))
+
+    def __enter__(self) -> Path:
+        """The scratch folder, empty."""
+        self.scratch.chmod(0o755)
+        return self.scratch
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        """Put it in place, or throw it away."""
+        if kind is None:
+            shutil.rmtree(self.target, ignore_errors=True)
+            self.scratch.rename(self.target)
+        else:
+            shutil.rmtree(self.scratch, ignore_errors=True)
+
+
+def install(lock: Path, site: Path) -> None:
+    """The locked wheels for the platform, by hash; source distributions are refused."""
+    platforms = [option for name in PLATFORMS for option in ("--platform", name)]
+    wheels = ["--python-version", "3.11", "--implementation", "cp", "--only-binary", ":all:", *platforms]
+    pip = [sys.executable, "-m", "pip", "install", "-qq", "--no-input", "--disable-pip-version-check", "--no-compile"]
+    command = [*pip, "--no-deps", "--require-hashes", "-r", str(lock), "--target", str(site), *wheels]
+    environment = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "PIP_TARGET"}}
+    subprocess.run(command, check=True, env=environment)
+
+
+def strip(site: Path) -> None:
+    """Remove what no function imports."""
+    unused = [*site.glob("*.dist-info"), *site.rglob("tests"), *(site / name for name in UNUSED_FOLDERS)]
+    unused += [path for path in site.rglob("*") if path.is_file() and path.suffix in UNUSED_SUFFIXES]
+    for path in unused:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def to_bytecode(folder: Path) -> None:
+    """Replace every source by unchecked bytecode beside it, so that nothing is ever compiled on the platform."""
+    mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
+    done = compileall.compile_dir(
+        folder, quiet=2, force=True, legacy=True, invalidation_mode=mode, stripdir=str(folder)
+    )
+    if not done:
+        raise OSError(f"{folder.name} cannot be compiled")
+    for source in folder.rglob("*.py"):
+        source.unlink()
+    for cache in [*folder.rglob("__pycache__")]:
+        shutil.rmtree(cache)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,133 @@
+"""The second witness: what a node says, and what it fails to say."""
+
+from typing import Any
+
+import pytest
+
+from getsmart import chain, config
+from getsmart.chain import ChainUnavailable, Receipt, TransferLog
+from tests.money import Bench
+from tests.node import Node, receipt, transfer_log
+from tests.wire import CUT, Wire, free_url, reply
+
+TOKEN, ALICE, BOB = "0x" + "C0" * 20, "0x" + "AA" * 20, "0x" + "BB" * 20
+HASH = "0x" + "ab" * 32
+
+
+@pytest.fixture
+def node_at(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Point the library at a node."""
+
+    def to(url: str) -> None:
+        monkeypatch.setenv("CHAIN_RPC_URL", url)
+        config.forget()
+
+    yield to
+    config.forget()
+
+
+def test_without_a_url_there_is_no_witness(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The node is optional."""
+    monkeypatch.delenv("CHAIN_RPC_URL", raising=False)
+    config.forget()
+    assert not chain.is_configured()
+
+
+def test_the_head_and_a_receipt_are_read(node_at: Any) -> None:
+    """Numbers from hex, addresses in lower case, only ERC-20 Transfers."""
+    foreign = {"address": TOKEN, "topics": ["0x" + "11" * 32], "data": "0x", "logIndex": "0x1"}
+    of_nft = transfer_log(TOKEN, ALICE, BOB, 7)
+    of_nft["topics"].append("0x" + "00" * 32)
+    answers = {
+        "eth_blockNumber": "0x10",
+        "eth_getTransactionReceipt": receipt(foreign, of_nft, transfer_log(TOKEN, ALICE, BOB, 7, index=2), block=9),
+    }
+    with Node(answers) as node:
+        node_at(node.url)
+        assert chain.is_configured()
+        assert chain.head() == 16
+        log = TransferLog(TOKEN.lower(), ALICE.lower(), BOB.lower(), 7, 2)
+        assert chain.receipt(HASH) == Receipt(is_success=True, block_number=9, transfers=(log,))
+    assert node.questions[1]["params"] == [HASH]
+
+
+def test_a_reverted_transaction_has_a_receipt_too(node_at: Any) -> None:
+    """Mined is not the same as succeeded."""
+    with Node({"eth_getTransactionReceipt": receipt(status=0)}) as node:
+        node_at(node.url)
+        assert chain.receipt(HASH) == Receipt(is_success=False, block_number=5, transfers=())
+
+
+def test_no_receipt_is_none(node_at: Any) -> None:
+    """What is not mined has none."""
+    with Node({}) as node:
+        node_at(node.url)
+        assert chain.receipt(HASH) is None
+
+
+@pytest.mark.parametrize(
+    "malformed",
+    [
+        {},
+        "0x1",
+        [],
+        7,
+        receipt() | {"status": None},
+        receipt() | {"blockNumber": "five"},
+        receipt() | {"logs": None},
+        receipt({"address": TOKEN}),
+        receipt({**transfer_log(TOKEN, ALICE, BOB, 1), "data": "0x"}),
+        receipt({**transfer_log(TOKEN, ALICE, BOB, 1), "address": None}),
+        receipt({**transfer_log(TOKEN, ALICE, BOB, 1), "logIndex": None}),
+    ],
+)
+def test_a_malformed_receipt_is_no_evidence(node_at: Any, malformed: Any) -> None:
+    """The node is then as good as away: neither success nor failure is concluded."""
+    with Node({"eth_getTransactionReceipt": malformed}) as node:
+        node_at(node.url)
+        with pytest.raises(ChainUnavailable):
+            chain.receipt(HASH)
+
+
+@pytest.mark.parametrize("result", [None, "ten", 16])
+def test_a_malformed_head_is_no_number(node_at: Any, result: Any) -> None:
+    """Only a hex string is."""
+    with Node({"eth_blockNumber": result}) as node:
+        node_at(node.url)
+        with pytest.raises(ChainUnavailable):
+            chain.head()
+
+
+@pytest.mark.parametrize("raw", [b"", b"not json", b"[]", b'"x"', b"null", b'{"error":{"code":-32000,"message":"x"}}'])
+def test_an_answer_outside_the_protocol_is_an_outage(node_at: Any, raw: bytes) -> None:
+    """JSON-RPC errors and nonsense alike."""
+    with Node({}, raw=raw) as node:
+        node_at(node.url)
+        with pytest.raises(ChainUnavailable):
+            chain.head()
+
+
+def test_a_node_that_is_away_is_an_outage(node_at: Any) -> None:
+    """Refused, cut off or redirected: 503 for the caller, nothing concluded."""
+    node_at(free_url())
+    with pytest.raises(ChainUnavailable):
+        chain.head()
+    for answer in (CUT, reply(307, Location="http://127.0.0.1:9/")):
+        with Wire([answer]) as wire:
+            node_at(wire.url)
+            with pytest.raises(ChainUnavailable):
+                chain.head()
+
+
+def test_the_sandboxs_chain_is_read(bench: Bench) -> None:
+    """A real mint has a receipt with one Transfer from the zero address to the wallet."""
+    minted = bench.mint("3")
+    assert chain.receipt(minted.data["tx_hash"]) is None
+    bench.time.advance(3)
+    found = chain.receipt(minted.data["tx_hash"])
+    assert found is not None
+    assert found.is_success
+    assert found.block_number == chain.head()
+    (log,) = found.transfers
+    assert (log.contract, log.recipient) == (bench.sandbox.token_address.lower(), bench.wallet["address"].lower())
+    assert (log.sender, log.amount, log.log_index) == ("0x" + "0" * 40, 3 * 10**18, 0)
