@@ -9,7 +9,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
@@ -17,9 +17,10 @@ from types import FrameType
 from dotenv import dotenv_values
 
 from local.processes import Child, ChildFailed
-from local.stack import OWNED, ROOT, WEBHOOK_HOST, Facts, Ports, Stack
+from local.stack import GATEWAY, OWNED, ROOT, WEBHOOK_HOST, Facts, Ports, Stack
 
 _SANDBOX_PORT, _RPC_PORT = 8081, 8545
+_FAREWELL_SECONDS = 10.0
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -65,6 +66,16 @@ def interruptible() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def _bury(ended: "queue.SimpleQueue[Child]") -> None:
+    """Wait for a part to end by itself, then raise ChildFailed; a gateway that lives has time to tell callers (503)."""
+    child = ended.get()
+    if child.name != GATEWAY:
+        _say(f"\nthe {child.name} has ended; all else stops in {_FAREWELL_SECONDS:g} s")
+        with suppress(queue.Empty):
+            ended.get(timeout=_FAREWELL_SECONDS)
+    raise ChildFailed(child.obituary())
+
+
 def settings(root: Path = ROOT) -> dict[str, str]:
     """The environment, and what only `.env` says."""
     from_file = {name: value for name, value in dotenv_values(root / ".env").items() if value is not None}
@@ -91,7 +102,7 @@ def _serve(data: Path, ports: Ports) -> None:
         facts = Stack(data, ports, settings(), ended.put, _say).start(stops)
         _announce(announcement, facts)
         _say(_banner(data, facts))
-        raise ChildFailed(ended.get().obituary())
+        _bury(ended)
 
 
 @contextmanager

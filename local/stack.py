@@ -16,6 +16,7 @@ from local.processes import Child, ChildFailed
 
 ROOT = Path(__file__).resolve().parents[1]
 HOST = "127.0.0.1"
+GATEWAY = "gateway"
 WEBHOOK_HOST = "localhost"
 WEBHOOK_PATH = "/v1/webhooks/metakeep"
 _READY_SECONDS = 30.0
@@ -128,7 +129,7 @@ class Stack:
 
     def _gateway(self, stops: ExitStack, environment: Mapping[str, str]) -> Child:
         words = ("--host", HOST, "--port", str(self.ports.gateway))
-        return self._module(stops, "gateway", environment, *words, module="serving")
+        return self._module(stops, GATEWAY, environment, *words, module="serving")
 
     def _module(
         self,

@@ -1,14 +1,19 @@
 """What the tests of the doors share: a dump of the data, how a refusal reads, and the refusals that doors have in common."""
 
+import functools
 import inspect
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import pytest
+from pymongo import MongoClient
 from pymongo.database import Database
+from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 from pytest import Subtests
 
+from getsmart import mongo
 from ops import keys
 from tests.support import Answer, Client, call, event, load
 
@@ -36,6 +41,11 @@ BAD_WALLET_IDS: tuple[Any, ...] = (
 )
 BAD_BADGE_TEXTS: tuple[Any, ...] = ("", "x" * 129, "nul\x00", 7, None, True, [], {})
 BAD_REASONS: tuple[Any, ...] = ("", "x" * 501, "nul\x00", 7, True, [], {})
+BAD_LABELS: tuple[Any, ...] = ("", "x" * 101, "nul\x00", 7, True, [], {})
+BAD_METADATA: tuple[Any, ...] = (
+    *("text", 7, True, [], {"": "x"}, {"a b": "x"}, {"x" * 41: "x"}, {"a.b": "x"}, {"$a": "x"}, {"\u00e4": "x"}),
+    *({"a": "x" * 501}, {"a": "nul\x00"}, {str(number): "x" for number in range(51)}),
+)
 BAD_KEYS = ("x" * 256, "with space", "tab\t", "umlaut-\u00e4", "line\nbreak", "nul\x00", "\x7f")
 UNKNOWN_WALLET = "wlt_01ARZ3NDEKTSV4RRFFQ69G5FAV"
 UNKNOWN_TRANSACTION = "txn_01ARZ3NDEKTSV4RRFFQ69G5FAV"
@@ -75,6 +85,38 @@ class Case(NamedTuple):
     code: str
     field: str | None = None
     allow: str | None = None
+
+
+class Commands(CommandListener):
+    """Listens to what the library sends to the database, and what comes back."""
+
+    def __init__(self) -> None:
+        """Nothing heard yet."""
+        self.sent: list[str] = []
+        self.replies: list[dict[str, Any]] = []
+
+    def started(self, event: CommandStartedEvent) -> None:
+        """Note the command's name and its collection."""
+        self.sent.append(f"{event.command_name} {event.command.get(event.command_name)}")
+
+    def succeeded(self, event: CommandSucceededEvent) -> None:
+        """Keep the reply."""
+        self.replies.append(dict(event.reply))
+
+    def failed(self, event: CommandFailedEvent) -> None:
+        """Nothing: the caller sees it."""
+
+    def forget(self) -> None:
+        """Listen anew."""
+        self.sent.clear()
+        self.replies.clear()
+
+
+def listen(monkeypatch: pytest.MonkeyPatch) -> Commands:
+    """Give the library's next database client a listener; call `mongo.forget` before and after."""
+    heard = Commands()
+    monkeypatch.setattr(mongo, "MongoClient", functools.partial(MongoClient, event_listeners=[heard]))
+    return heard
 
 
 def dump(raw: Raw) -> dict[str, list[dict[str, Any]]]:

@@ -114,6 +114,10 @@ class Bench:
         """How many Transfers to the wallet (or another address) the chain has seen."""
         return len(self.provider.transfers_to(self.sandbox.token_address, address or self.wallet["address"]))
 
+    def new_wallet(self) -> Row:
+        """Another wallet of the application."""
+        return self.app.post("wallets/create", {"owner": {"email": f"{unique('learner')}@example.com"}}).data
+
     def on_chain(self, address: str | None = None) -> int:
         """The balance by the contract, in base units."""
         return self.provider.balance_of(self.sandbox.token_address, address or self.wallet["address"])

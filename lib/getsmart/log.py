@@ -14,7 +14,7 @@ from getsmart import clock
 _SECRET_FORMS = re.compile(
     r"gsk_[a-z]+_[0-9A-Za-z_]+|whsec_[0-9A-Za-z+/=_-]+|account_secret_[A-Za-z0-9+/=_-]+"
     r"|[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,254}@[A-Za-z0-9.-]+"
-    r"|mongodb(?:\+srv)?://\S+|\b[A-Za-z0-9_-]{43}\b",
+    r"|mongodb(?:\+srv)?://\S+|(?<![A-Za-z0-9_-])[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])",
     re.ASCII,
 )
 

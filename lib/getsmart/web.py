@@ -12,7 +12,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ValidationError
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from getsmart.models import Caller
 
 Input = TypeVar("Input", bound=BaseModel)
-Main = Callable[[dict[str, Any], Any], dict[str, Any]]
 
 MOST_BODY_BYTES = 768 * 1024  # 1 MB of event once the platform has made base64 of it
 _MOST_DETAILS = 100  # a body of nothing but unknown names must not make a reply that the platform refuses to carry
@@ -89,64 +88,104 @@ class Request(Generic[Input]):
 
 
 Handler = Callable[[Request[Input]], Reply]
+_IN_QUERY = frozenset({"GET", "DELETE"})
+
+
+@dataclass(frozen=True)
+class Contract(Generic[Input]):
+    """What an endpoint promises for one method; the API's description is generated from it.
+
+    `takes` is the model of the query (GET, DELETE) or of the body; `reads` makes the body's content of the request, by
+    default one JSON object.
+    """
+
+    method: str
+    scope: str | None
+    takes: type[Input] | None
+    handler: Handler[Input]
+    reads: Callable[[Request[Any]], Any] | None = None
+
+    def answer(self, request: Request[Input]) -> Reply:
+        """Understand the request, cheap refusals first, and hand it over. Raises what either raises."""
+        token = _token(request.headers) if self.scope is not None else ""
+        in_query = self.method in _IN_QUERY
+        if self.takes is not None and not in_query:
+            request.json = (self.reads or _read_json)(request)
+        if self.scope is not None:
+            from getsmart.auth import admit
+
+            request.proven_caller = admit(token, self.scope, request.source, request.reply_headers)
+        if self.takes is not None:
+            request.valid_input = _validate(self.takes, _read_query(request.query) if in_query else request.json)
+        if request.query and self.reads is None and not (in_query and self.takes):
+            _validate(_NoQuery, _read_query(request.query))
+        return self.handler(request)
+
+
+class Main(Protocol):
+    """A function's `main`, with the contracts it answers."""
+
+    contracts: tuple[Contract[Any], ...]
+
+    def __call__(self, event: dict[str, Any], context: Any) -> dict[str, Any]:
+        """What the platform calls."""
 
 
 def endpoint(
-    method: str, *, scope: str | None = None, takes: type[Input] | None = None
+    method: str,
+    *,
+    scope: str | None = None,
+    takes: type[Input] | None = None,
+    reads: Callable[[Request[Any]], Any] | None = None,
 ) -> Callable[[Handler[Input]], Main]:
-    """Make `main(event, context)` of a handler that answers one method.
+    """Make `main(event, context)` of a handler that answers one method; see Contract.
 
-    `scope` is what the API key must have; None means the endpoint authenticates nobody. `takes` is the model of the
-    query (GET) or of the JSON body (anything else).
+    `scope` is what the API key must have; None means the endpoint authenticates nobody.
     """
-
-    def decorate(handler: Handler[Input]) -> Main:
-        def main(event: dict[str, Any], context: Any) -> dict[str, Any]:
-            started = time.perf_counter()
-            request, problem = _read(event, _route(context))
-            reply = replies.failure(problem, request.request_id) if problem else _answer(request, handler)
-            _log(request, reply, started)
-            return _response(request, reply)
-
-        def _answer(request: Request[Input], handler: Handler[Input]) -> Reply:
-            try:
-                _understand(request, method, scope, takes)
-                return handler(request)
-            except Exception as error:  # noqa: BLE001 - nothing may escape: the platform would answer a mute 400
-                ours = _as_ours(error)
-                level = "error" if ours.status >= 500 else "info"
-                log.event(
-                    "request.failed",
-                    level=level,
-                    request_id=request.request_id,
-                    code=ours.code,
-                    error_type=type(error).__name__,
-                    error=log.redact(str(error))[:500],
-                )
-                return replies.failure(ours, request.request_id)
-
-        return main
-
-    return decorate
+    return lambda handler: _main_of((Contract(method, scope, takes, handler, reads),))
 
 
-def _understand(request: Request[Input], method: str, scope: str | None, takes: type[Input] | None) -> None:
-    """Method, key form, body, then the key itself, then the input's fields: the cheap refusals first."""
-    if request.method != method:
-        error = MethodNotAllowed(f"{request.method} on {request.route}")
-        error.headers["Allow"] = method
-        raise error
-    token = _token(request.headers) if scope is not None else None
-    if method != "GET" and takes is not None:
-        request.json = _read_json(request)
-    if scope is not None:
-        from getsmart.auth import admit
+def resource(*methods: Main) -> Main:
+    """Make one `main` of several that `endpoint` made, each for a method of its own."""
+    return _main_of(tuple(contract for one in methods for contract in one.contracts))
 
-        request.proven_caller = admit(token or "", scope, request.source, request.reply_headers)
-    if takes is not None:
-        request.valid_input = _validate(takes, _read_query(request.query) if method == "GET" else request.json)
-    if (takes is None or method != "GET") and request.query:
-        _validate(_NoQuery, _read_query(request.query))
+
+def _main_of(contracts: tuple[Contract[Any], ...]) -> Main:
+    def main(event: dict[str, Any], context: Any) -> dict[str, Any]:
+        started = time.perf_counter()
+        request, problem = _read(event, _route(context))
+        reply = replies.failure(problem, request.request_id) if problem else _answer(contracts, request)
+        _log(request, reply, started)
+        return _response(request, reply)
+
+    made = cast(Main, main)
+    made.contracts = contracts
+    return made
+
+
+def _contract_for(contracts: tuple[Contract[Any], ...], request: Request[Any]) -> Contract[Any]:
+    for contract in contracts:
+        if contract.method == request.method:
+            return contract
+    error = MethodNotAllowed(f"{request.method} on {request.route}")
+    error.headers["Allow"] = ", ".join(contract.method for contract in contracts)
+    raise error
+
+
+def _answer(contracts: tuple[Contract[Any], ...], request: Request[Any]) -> Reply:
+    try:
+        return _contract_for(contracts, request).answer(request)
+    except Exception as error:  # noqa: BLE001 - nothing may escape: the platform would answer a mute 400
+        ours = _as_ours(error)
+        log.event(
+            "request.failed",
+            level="error" if ours.status >= 500 else "info",
+            request_id=request.request_id,
+            code=ours.code,
+            error_type=type(error).__name__,
+            error=log.redact(str(error))[:500],
+        )
+        return replies.failure(ours, request.request_id)
 
 
 class _NoQuery(BaseModel):

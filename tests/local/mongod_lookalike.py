@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from secantus import cli, commands
+from secantus import cli, commands  # type: ignore[import-untyped]
 
 _ELECTION_SECONDS = float(os.environ.get("LOOKALIKE_ELECTION_SECONDS", "0.2"))
 _real_hello = commands._HANDLERS["hello"]

@@ -55,9 +55,10 @@ def test_a_dying_predecessor_is_waited_for(tmp_path: Path) -> None:
     uris: list[str] = []
     starter = threading.Thread(target=lambda: uris.append(new.start()))
     starter.start()
-    while not (tmp_path / "successor.log").exists():
+    log = tmp_path / "successor.log"
+    while not (log.exists() and "Device or resource busy" in log.read_text()):
         starter.join(0.01)
-    starter.join(1.0)
+    starter.join(0.5)
     assert not uris
     old.stop()
     starter.join(20)

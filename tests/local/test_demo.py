@@ -10,6 +10,7 @@ import requests
 from rich.console import Console
 
 from local import demo
+from local.serve import Interrupted
 from local.stack import Facts
 from tests.local import programs
 from tests.local.programs import alive, descendants
@@ -20,7 +21,8 @@ def test_the_story_is_told_to_its_end() -> None:
     """Exit 0; each step stands in the table with its evidence; nothing is left running."""
     process = programs.start("local.demo")
     assert process.stdout is not None
-    lines, family = [], []
+    lines: list[str] = []
+    family: list[int] = []
     for line in process.stdout:
         lines.append(line)
         family = descendants(process.pid) or family
@@ -99,7 +101,7 @@ def test_a_demo_that_cannot_run_says_why_and_one_that_is_interrupted_says_so(
         raise demo.Difference("this is not that")
 
     def interrupted(*_: object) -> None:
-        raise demo.Interrupted
+        raise Interrupted
 
     monkeypatch.setattr(demo, "_run", differs)
     assert demo.main() == 1

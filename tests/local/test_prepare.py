@@ -8,6 +8,7 @@ import pytest
 from getsmart import clock, tokens
 from getsmart.stores import keys
 from local import prepare
+from ops.keys import SCOPES
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def test_a_key_is_made_kept_and_given_again(file: Path, capsys: pytest.CaptureFi
     row = keys.find(tokens.parse(token).key_id)
     assert row is not None
     assert (row["client_id"], row["limits"]) == ("local", {"per_second": None, "per_hour": None})
-    assert len(row["scopes"]) == len(set(prepare.keys.SCOPES))
+    assert len(row["scopes"]) == len(set(SCOPES))
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"api_key": "nonsense"}', '{"api_key": 1}'])

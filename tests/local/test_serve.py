@@ -139,13 +139,40 @@ def test_after_kill_9_nothing_runs_and_a_new_start_has_the_data(run: Run, data: 
     assert second.end()[0] == 0
 
 
-def test_when_a_part_dies_everything_ends_and_says_which(run: Run, data: Path) -> None:
+def kill(run: Run, words: str) -> None:
+    """Kill the part whose command line has the words."""
+    lines = {pid: Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ") for pid in run.family}
+    os.kill(next(pid for pid, line in lines.items() if words in line and "leash.py" not in line), signal.SIGKILL)
+
+
+def test_when_the_gateway_dies_everything_ends_and_says_so(run: Run, data: Path) -> None:
     """One clear line with the part's name and its last log lines, exit 1, nothing left, serve.json removed."""
-    os.kill(next(pid for pid in run.family if "secantusd" in Path(f"/proc/{pid}/cmdline").read_text()), signal.SIGKILL)
+    run.call("tokens/info")
+    kill(run, "-m serving")
     status, _, err = run.wait()
     assert status == 1
-    assert err.splitlines()[0] == "serve: database ended by itself (exit status 137)"
-    assert all(line.startswith("  | ") for line in err.splitlines()[1:])
+    assert err.splitlines()[0] == "serve: gateway ended by itself (exit status 137)"
+    assert '"route":"/v1/tokens/info"' in err.splitlines()[1]
+    assert not (data / "serve.json").exists()
+
+
+def test_when_the_database_dies_callers_are_told_before_everything_ends(run: Run) -> None:
+    """For some seconds health is 503 and names the database; then exit 1."""
+    kill(run, "secantusd-py")
+    reply = run.call("ops/health")
+    assert reply.status_code == 503
+    assert "database" in reply.text
+    status, _, err = run.wait()
+    assert (status, err.splitlines()[0]) == (1, "serve: database ended by itself (exit status 137)")
+
+
+def test_ctrl_c_while_it_starts_leaves_nothing(data: Path) -> None:
+    """Exit 0, no process, no serve.json."""
+    process = programs.start("local.serve", "--port", "0", "--data", str(data))
+    assert eventually((data / "sandbox.log").exists, START_SECONDS)
+    starting = Run(process, {}, descendants(process.pid))
+    assert starting.end(signal.SIGINT)[0] == 0
+    assert starting.family
     assert not (data / "serve.json").exists()
 
 

@@ -113,8 +113,9 @@ def test_an_endpoint_that_exists_is_refused(tree: Path, prepare: Callable[[Path]
 @pytest.mark.parametrize(
     ("project", "problem"),
     [
-        ("packages: [{name: tokens, functions: [{name: mint}]}]\n", "by hand|cannot be read"),
-        ("packages:\n  - name: tokens\n    functions: []\n", "by hand|cannot be read"),
+        ("packages: [{name: tokens, functions: [{name: mint}]}]\n", "cannot be read"),
+        ("packages:\n  - name: tokens\n    functions: []\n", "cannot be read"),
+        ("packages: []\nother:\n  - name: tokens\n    functions:\n      - name: mint\n", "tokens/refund by hand"),
         ("packages: [\n", "cannot be read"),
         ("packages: 7", "cannot be read"),
     ],

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from ops.functions import ProjectError
 from serving import __main__ as program
 from serving.__main__ import Server
 from serving.app import create_app
@@ -47,7 +48,7 @@ def test_a_project_that_does_not_fit_is_one_clear_line(
     """Exit 1 with what is wrong in project.yml."""
 
     def misfit() -> None:
-        raise program.ProjectError("a/b is on disk but not in project.yml")
+        raise ProjectError("a/b is on disk but not in project.yml")
 
     monkeypatch.setattr(program, "create_app", misfit)
     monkeypatch.setattr(sys, "argv", ["serving", "--port", "0"])

@@ -1,5 +1,6 @@
 """Every query on API keys, and the rate limit, which is kept beside each key."""
 
+import math
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
@@ -69,45 +70,46 @@ def take(key_id: str, per_second: int | None, per_hour: int | None) -> Usage:
 
 
 def _take_pipeline(per_second: int | None, per_hour: int | None) -> list[dict[str, Any]]:
-    started = {"$ifNull": ["$usage.hour_started_at", "$$NOW"]}
-    is_new_hour = {"$gte": [{"$subtract": ["$$NOW", started]}, _HOUR_MS]}
-    fits_second = True if per_second is None else {"$lt": [{"$size": "$usage.recent"}, per_second]}
+    """Moments are milliseconds since the epoch: the embedded database can't subtract a stored date from $$NOW."""
+    at = "$usage.at_ms"
+    started = {"$ifNull": ["$usage.hour_started_ms", at]}
+    is_new_hour = {"$gte": [{"$subtract": [at, started]}, _HOUR_MS]}
+    fits_second = True if per_second is None else {"$lt": [{"$size": "$usage.recent_ms"}, per_second]}
     fits_hour = True if per_hour is None else {"$lt": ["$usage.hour_count", per_hour]}
     recent = {
         "$filter": {
-            "input": {"$ifNull": ["$usage.recent", []]},
+            "input": {"$ifNull": ["$usage.recent_ms", []]},
             "as": "moment",
-            "cond": {"$gt": ["$$moment", {"$subtract": ["$$NOW", _SECOND_MS]}]},
+            "cond": {"$gt": ["$$moment", {"$subtract": [at, _SECOND_MS]}]},
         }
     }
     return [
+        {"$set": {"usage.at_ms": {"$toLong": "$$NOW"}, "last_used_at": "$$NOW"}},
         {
             "$set": {
-                "usage.at": "$$NOW",
-                "usage.recent": recent if per_second is not None else [],
+                "usage.recent_ms": recent if per_second is not None else [],
                 "usage.hour_count": {"$cond": [is_new_hour, 0, {"$ifNull": ["$usage.hour_count", 0]}]},
-                "usage.hour_started_at": {"$cond": [is_new_hour, "$$NOW", started]},
+                "usage.hour_started_ms": {"$cond": [is_new_hour, at, started]},
             }
         },
         {"$set": {"usage.is_allowed": {"$and": [fits_second, fits_hour]}}},
         {
             "$set": {
-                "usage.recent": {
-                    "$cond": ["$usage.is_allowed", {"$concatArrays": ["$usage.recent", ["$$NOW"]]}, "$usage.recent"]
+                "usage.recent_ms": {
+                    "$cond": ["$usage.is_allowed", {"$concatArrays": ["$usage.recent_ms", [at]]}, "$usage.recent_ms"]
                 },
                 "usage.hour_count": {"$add": ["$usage.hour_count", {"$cond": ["$usage.is_allowed", 1, 0]}]},
-                "last_used_at": "$$NOW",
             }
         },
     ]
 
 
 def _usage(usage: dict[str, Any], per_second: int | None, per_hour: int | None) -> Usage:
-    in_second, in_hour = len(usage["recent"]), usage["hour_count"]
+    in_second, in_hour = len(usage["recent_ms"]), usage["hour_count"]
     hour_left = per_hour - in_hour if per_hour is not None else None
     second_left = per_second - in_second if per_second is not None else None
     if hour_left is not None and hour_left <= 0 and per_hour is not None:
-        elapsed = (usage["at"] - usage["hour_started_at"]).total_seconds()
-        return Usage(usage["is_allowed"], per_hour, 0, max(1, round(3600 - elapsed)))
+        elapsed_ms = usage["at_ms"] - usage["hour_started_ms"]
+        return Usage(usage["is_allowed"], per_hour, 0, max(1, math.ceil((_HOUR_MS - elapsed_ms) / 1000)))
     left = [value for value in (second_left, hour_left) if value is not None]
     return Usage(usage["is_allowed"], per_second or per_hour or 0, max(0, min(left, default=0)), 1)

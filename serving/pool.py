@@ -1,0 +1,187 @@
+"""Which worker serves a call: the most recently used idle one, else a new one; frozen in between, removed when old."""
+
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from serving.answer import PlatformError
+from serving.worker import Plan, Worker, start
+
+WARDEN = Path(__file__).with_name("warden.py")
+_UNAVAILABLE = "The server is currently unavailable (because it is overloaded or down for maintenance)."
+_NEVER = float("inf")
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How long idle workers stay, and how many of one function there are at most: `idle` unused, `most` in all."""
+
+    freeze_seconds: float = 0.15
+    idle_seconds: float = 900.0
+    idle: int = 4
+    most: int = 16
+
+
+@dataclass
+class _Idle:
+    worker: Worker
+    since: float
+    frozen: bool = False
+
+
+@dataclass
+class _Squad:
+    """The workers of one function: idle ones, the most recently used last, and how many there are in all."""
+
+    idle: list[_Idle] = field(default_factory=list)
+    size: int = 0
+
+
+class Pool:
+    """The workers of all functions of a gateway, and the folder with all their files."""
+
+    def __init__(self, policy: Policy | None = None) -> None:
+        """Start the two processes that clear up after us, however we end."""
+        self.folder = Path(tempfile.mkdtemp(prefix="getsmart-"))
+        self._policy = policy or Policy()
+        self._squads: dict[str, _Squad] = {}
+        self._change = threading.Condition()
+        self._all: set[Worker] = set()
+        self._count = 0
+        self._closed = False
+        self._wakes_at = _NEVER
+        self._warden = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(WARDEN), str(self.folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            process_group=0,
+        )
+        assert self._warden.stdout
+        self._group = int(self._warden.stdout.readline())
+        self._keeper = threading.Thread(target=self._keep, name="worker-keeper", daemon=True)
+        self._keeper.start()
+
+    def take(self, function: str, plan: Plan, values: Mapping[str, str], until: float) -> Worker:
+        """A worker for one call, to be given back or lost.
+
+        `values` is what a new one finds in its environment besides the plan's. Raises PlatformError (503) when all are
+        busy until that time of the monotonic clock, or the gateway ends.
+        """
+        with self._change:
+            squad = self._squads.setdefault(function, _Squad())
+            if not self._change.wait_for(lambda: self._has_room(squad), until - time.monotonic()) or self._closed:
+                raise PlatformError(503, _UNAVAILABLE)
+            if squad.idle:
+                found = squad.idle.pop()
+                if found.frozen:
+                    found.worker.thaw()
+                return found.worker
+            squad.size += 1
+            self._count += 1
+            folder = self.folder / f"{function.replace('/', '-')}-{self._count}"
+        return self._start(function, plan, folder, values)
+
+    def give(self, function: str, worker: Worker) -> None:
+        """Take a worker back after a good answer."""
+        surplus = None
+        with self._change:
+            squad = self._squads[function]
+            now = time.monotonic()
+            squad.idle.append(_Idle(worker, now))
+            if len(squad.idle) > self._policy.idle:
+                surplus = self._let_go(squad, squad.idle[0])
+            if now + self._policy.freeze_seconds < self._wakes_at:
+                self._change.notify_all()
+            else:
+                self._change.notify()
+        if surplus:
+            surplus.discard()
+
+    def lose(self, function: str, worker: Worker) -> None:
+        """Throw a worker away."""
+        worker.discard()
+        with self._change:
+            self._all.discard(worker)
+            self._squads[function].size -= 1
+            self._change.notify()
+
+    def workers(self, function: str) -> list[Worker]:
+        """The idle workers of a function, the one that serves next last."""
+        with self._change:
+            return [idle.worker for idle in self._squads.get(function, _Squad()).idle]
+
+    def close(self) -> None:
+        """End every worker, busy ones too, and remove all files."""
+        with self._change:
+            if self._closed:
+                return
+            self._closed = True
+            idle = [entry.worker for squad in self._squads.values() for entry in squad.idle]
+            self._change.notify_all()
+        self._keeper.join()
+        self._warden.communicate()
+        for worker in idle:
+            worker.discard()
+
+    def _has_room(self, squad: _Squad) -> bool:
+        """Whether a call need not wait; idle workers that have died meanwhile are gone after this."""
+        while squad.idle and not squad.idle[-1].worker.is_alive():
+            self._let_go(squad, squad.idle[-1]).discard()
+        return self._closed or bool(squad.idle) or squad.size < self._policy.most
+
+    def _start(self, function: str, plan: Plan, folder: Path, values: Mapping[str, str]) -> Worker:
+        try:
+            worker = start(plan, folder, self._group, values)
+        except OSError as error:
+            with self._change:
+                self._squads[function].size -= 1
+                self._change.notify()
+            print(f"{function}: no process: {error}", file=sys.stderr, flush=True)
+            raise PlatformError(503, _UNAVAILABLE) from error
+        with self._change:
+            self._all.add(worker)
+        return worker
+
+    def _let_go(self, squad: _Squad, entry: _Idle) -> Worker:
+        """Forget an idle worker, which the caller discards."""
+        squad.idle.remove(entry)
+        squad.size -= 1
+        self._all.discard(entry.worker)
+        return entry.worker
+
+    def _keep(self) -> None:
+        """Freeze and remove idle workers when their time has come, until the end."""
+        while True:
+            with self._change:
+                if self._closed:
+                    return
+                old = self._round()
+                if not old:
+                    self._change.wait(None if self._wakes_at == _NEVER else self._wakes_at - time.monotonic())
+            for worker in old:
+                worker.discard()
+
+    def _round(self) -> list[Worker]:
+        """One look at every idle worker; those that are too old, let go, and in `_wakes_at` when to look again."""
+        now, policy = time.monotonic(), self._policy
+        self._wakes_at = _NEVER
+        old = []
+        for squad in self._squads.values():
+            for entry in list(squad.idle):
+                if now >= entry.since + policy.idle_seconds:
+                    old.append(self._let_go(squad, entry))
+                    continue
+                if not entry.frozen and now >= entry.since + policy.freeze_seconds:
+                    entry.worker.freeze()
+                    entry.frozen = True
+                wait = policy.idle_seconds if entry.frozen else policy.freeze_seconds
+                self._wakes_at = min(self._wakes_at, entry.since + wait)
+        return old
+
+
+Run = Callable[[], Worker]

@@ -1,0 +1,78 @@
+"""Dying at every boundary: before and after each step that writes or leaves the process."""
+
+import threading
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from getsmart.machine import conclude
+from getsmart.metakeep import client
+from getsmart.stores import controls, events, inbound, ledger, reserves, transactions
+from tests.money import Killed
+
+STEPS: list[tuple[ModuleType, str]] = [
+    (reserves, "take"),
+    (reserves, "give_back"),
+    (reserves, "correct"),
+    (transactions, "insert"),
+    (transactions, "note"),
+    (transactions, "move"),
+    (client, "call"),
+    (conclude, "transact"),
+    (ledger, "transact"),
+    (ledger, "post"),
+    (ledger, "_enter"),
+    (ledger, "_move_wallet"),
+    (inbound, "mark"),
+    (events, "number"),
+    (events, "clear_outbox"),
+    (controls, "take_lease"),
+    (controls, "drop_lease"),
+    (controls, "observe"),
+]
+
+
+class Crashes:
+    """Notes each boundary that is crossed, and ends the process at the one it is armed for."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Every step of STEPS is watched until the test ends."""
+        self._armed: str | None = None
+        self._is_dead = False
+        self._lock = threading.Lock()
+        self.crossed: list[str] = []
+        for module, name in STEPS:
+            monkeypatch.setattr(module, name, self._watched(f"{module.__name__}.{name}", getattr(module, name)))
+
+    def boundaries(self, work: Callable[[], Any]) -> list[str]:
+        """The boundaries that `work` crosses, each once, in order."""
+        self.crossed.clear()
+        work()
+        return list(dict.fromkeys(self.crossed))
+
+    def die(self, boundary: str, work: Callable[[], Any]) -> None:
+        """Run `work` in a process that ends at the first crossing of `boundary`."""
+        self._armed = boundary
+        try:
+            with pytest.raises(Killed):
+                work()
+        finally:
+            self._armed, self._is_dead = None, False
+
+    def _watched(self, name: str, step: Callable[..., Any]) -> Callable[..., Any]:
+        def watched(*arguments: Any, **options: Any) -> Any:
+            self._cross(f"before {name}")
+            result = step(*arguments, **options)
+            self._cross(f"after {name}")
+            return result
+
+        return watched
+
+    def _cross(self, boundary: str) -> None:
+        with self._lock:
+            self.crossed.append(boundary)
+            if self._is_dead or boundary == self._armed:
+                self._is_dead = True  # its other threads end with it
+                raise Killed(boundary)

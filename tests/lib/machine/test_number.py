@@ -1,0 +1,102 @@
+"""The sequencer: every committed event gets the next number of its client, once, without a gap."""
+
+from typing import Any
+
+import pytest
+from pymongo.errors import DuplicateKeyError
+
+from getsmart.machine import number
+from getsmart.stores import controls, events, transactions
+from tests.crashes import Crashes
+from tests.money import Bench, Raw, in_parallel
+from tests.rows import kept
+
+
+def numbered(raw: Raw, client_id: str = "app") -> list[tuple[int, str]]:
+    """(number, type) of a client's events."""
+    found = raw.events.find({"client_id": client_id}).sort("sequence", 1)
+    return [(event["sequence"], event["type"]) for event in found]
+
+
+def moved(count: int, client_id: str = "app") -> None:
+    """Rows with two events each."""
+    for _ in range(count):
+        assert transactions.move(kept(client_id=client_id), "submitted", {}) is not None
+
+
+def test_events_are_numbered_from_one(system: Raw) -> None:
+    """Each client has its own numbers; a row's events keep their order; outboxes are emptied."""
+    moved(2)
+    moved(1, "other")
+    assert number.number_events(100) == 6
+    kinds = ["transaction.queued", "transaction.submitted"]
+    assert numbered(system) == list(enumerate(kinds * 2, 1))
+    assert numbered(system, "other") == list(enumerate(kinds, 1))
+    assert number.number_events(100) == 0
+    moved(1)
+    assert number.number_events(100) == 2
+    assert [sequence for sequence, _ in numbered(system)] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_limited_round_leaves_the_rest_for_the_next(system: Raw) -> None:
+    """Rows wait their turn, oldest first."""
+    moved(3)
+    assert [number.number_events(2), number.number_events(2), number.number_events(2)] == [4, 2, 0]
+
+
+def test_wallets_events_are_numbered_among_the_transactions(bench: Bench) -> None:
+    """One sequence a client, whatever collection the change was in."""
+    bench.mint()
+    number.number_events(100)
+    assert numbered(bench.raw) == [
+        (1, "wallet.created"),
+        (2, "transaction.queued"),
+        (3, "transaction.submitted"),
+    ]
+    assert not any(wallet["outbox"] for wallet in bench.raw.wallets.find())
+
+
+@pytest.mark.parametrize("step", ["number", "clear_outbox"])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_killed_sequencer_leaves_no_gap_and_no_double(
+    system: Raw, monkeypatch: pytest.MonkeyPatch, when: str, step: str
+) -> None:
+    """What has a number keeps it; the next one, after the lease, goes on behind it."""
+    moved(2)
+    Crashes(monkeypatch).die(f"{when} getsmart.stores.events.{step}", lambda: number.number_events(100))
+    assert number.number_events(100) == 0  # the lease of the dead
+    system.leases.delete_many({})
+    number.number_events(100)
+    assert [sequence for sequence, _ in numbered(system)] == [1, 2, 3, 4]
+    assert not any(row["outbox"] for row in system.transactions.find())
+
+
+def test_two_sequencers_at_once_number_everything_once(system: Raw) -> None:
+    """The lease gives the work to one; the other does nothing."""
+    moved(5)
+    in_parallel([lambda: number.number_events(100)] * 4)  # type: ignore[list-item]
+    number.number_events(100)
+    assert [sequence for sequence, _ in numbered(system)] == list(range(1, 11))
+
+
+def test_a_sequencer_that_lost_its_lease_is_stopped_by_the_index(system: Raw, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It believes in an old last number: the unique index refuses to give a number twice."""
+    moved(1)
+    number.number_events(100)
+    moved(1)
+    monkeypatch.setattr(events, "last_sequence", lambda _: 1)
+    with pytest.raises(DuplicateKeyError):
+        number.number_events(100)
+    monkeypatch.undo()
+    controls.drop_lease(number.LEASE, system.leases.find_one({"_id": number.LEASE})["holder"])  # type: ignore[index]
+    assert number.number_events(100) == 2
+    assert [sequence for sequence, _ in numbered(system)] == [1, 2, 3, 4]
+
+
+def test_an_event_tells_the_row_as_it_was(system: Raw) -> None:
+    """Immutable snapshots: the first event still says queued when the row has moved on."""
+    moved(1)
+    number.number_events(100)
+    first: Any = system.events.find_one({"sequence": 1})
+    assert '"status":"queued"' in first["data"]
+    assert "submitted" not in first["data"]
