@@ -33,10 +33,10 @@ class _OnePath:
         return answer
 
 
-def create_app(functions: Iterable[Function] | None = None) -> Flask:
+def create_app(functions: Iterable[Function] | None = None, **options: Any) -> Flask:
     """The application for these functions; without any for those of the project's own project.yml.
 
-    SERVING_JSON_AS_BASE64=on passes JSON bodies as base64, as the platform may do.
+    Options are those of Gateway. SERVING_JSON_AS_BASE64=on passes JSON bodies as base64, as the platform may do.
     """
     if functions is None:
         add_library(ROOT)
@@ -45,7 +45,7 @@ def create_app(functions: Iterable[Function] | None = None) -> Flask:
         target="handle", source=str(_SOURCE)
     )
     json_as_base64 = os.environ.get("SERVING_JSON_AS_BASE64", "off") == "on"
-    app.extensions[GATEWAY] = Gateway(functions, json_as_base64=json_as_base64)
+    app.extensions[GATEWAY] = Gateway(functions, json_as_base64=json_as_base64, **options)
     app.wsgi_app = _OnePath(app.wsgi_app)  # type: ignore[method-assign]
     return app
 

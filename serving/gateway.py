@@ -1,13 +1,14 @@
 """From a URL to a function and back, with the platform's answers where there is no function or a broken one."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from serving.answer import EXTENSIONS, NOT_FOUND, TOO_LARGE, Answer, PlatformError, cors_headers, from_result, refusal
 from serving.event import HttpRequest, raw_event
-from serving.loader import Loaded
+from serving.loader import Context, Loaded
 
 REQUEST_BYTES = 1_048_576
 _PREFIX = "/v1/"
@@ -36,10 +37,37 @@ class Function(Protocol):
     def timeout_ms(self) -> int:
         """Its time limit."""
 
+    @property
+    def memory_mb(self) -> int:
+        """Its memory limit."""
+
+    @property
+    def logs_kb(self) -> int:
+        """What it may print in one call."""
+
+    @property
+    def environment(self) -> tuple[str, ...]:
+        """The names of the variables it is given."""
+
+
+class Callee(Protocol):
+    """A function that can be called, wherever it runs."""
+
+    def context(self) -> Context:
+        """The context of a call that starts now."""
+
+    def call(self, event: dict[str, Any], context: Context) -> dict[str, Any]:
+        """The result as the platform sees it. Raises PlatformError where it would answer in the function's place."""
+
+
+def in_process(function: Function) -> Loaded:
+    """Run a function in this process: fast, and nothing is limited."""
+    return Loaded(function.package, function.name, Path(function.path), function.timeout_ms)
+
 
 @dataclass(frozen=True)
 class _Route:
-    function: Loaded
+    function: Callee
     extension: str
     rest: str
 
@@ -47,14 +75,21 @@ class _Route:
 class Gateway:
     """Answers requests for `/v1/<package>/<function>[.extension][/more/path]`."""
 
-    def __init__(self, functions: Iterable[Function], *, json_as_base64: bool = False) -> None:
-        """Only functions with `web` are reachable; nothing is imported before its first call."""
+    def __init__(
+        self,
+        functions: Iterable[Function],
+        *,
+        run: Callable[[Function], Callee] = in_process,
+        limit: Callable[[], AbstractContextManager[None]] = nullcontext,
+        json_as_base64: bool = False,
+    ) -> None:
+        """Only functions with `web` are reachable; nothing is imported before its first call.
+
+        `run` decides where a function runs; `limit` is entered for each call and may raise PlatformError.
+        """
         self._json_as_base64 = json_as_base64
-        self._functions = {
-            (one.package, one.name): Loaded(one.package, one.name, Path(one.path), one.timeout_ms)
-            for one in functions
-            if one.web
-        }
+        self._limit = limit
+        self._functions = {(one.package, one.name): run(one) for one in functions if one.web}
 
     def answer(self, request: HttpRequest) -> Answer:
         """Answer one request; whatever a function does, this returns."""
@@ -69,7 +104,9 @@ class Gateway:
             else:
                 event = raw_event(replace(request, path=route.rest), json_as_base64=self._json_as_base64)
                 _check_size(len(event["http"]["body"].encode()))
-                answer = from_result(route.function.call(event, context), route.extension)
+                with self._limit():
+                    result = route.function.call(event, context)
+                answer = from_result(result, route.extension)
         except PlatformError as error:
             answer = refusal(error, activation_id)
         return _with_platform_headers(answer, requested, activation_id)

@@ -37,6 +37,13 @@ class Context:
         return max(0, self.deadline - int(time.time() * 1000))
 
 
+def context_of(package: str, name: str, timeout_ms: int) -> Context:
+    """The context of a call of that function that starts now."""
+    return Context(
+        function_name=f"/{_NAMESPACE}/{package}/{name}", deadline=int(time.time() * 1000) + timeout_ms
+    )
+
+
 class Loaded:
     """One function: imported on its first call, and again on the next one when that failed."""
 
@@ -50,8 +57,7 @@ class Loaded:
 
     def context(self) -> Context:
         """The context of a call that starts now."""
-        name = f"/{_NAMESPACE}/{self.package}/{self.name}"
-        return Context(function_name=name, deadline=int(time.time() * 1000) + self.timeout_ms)
+        return context_of(self.package, self.name, self.timeout_ms)
 
     def call(self, event: dict[str, Any], context: Context) -> dict[str, Any]:
         """The result as the platform sees it. Raises PlatformError where it would answer in the function's place."""

@@ -5,7 +5,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -50,8 +50,9 @@ class Pool:
         self.folder = Path(tempfile.mkdtemp(prefix="getsmart-"))
         self._policy = policy or Policy()
         self._squads: dict[str, _Squad] = {}
-        self._change = threading.Condition()
-        self._all: set[Worker] = set()
+        self._lock = threading.Lock()
+        self._room = threading.Condition(self._lock)
+        self._due = threading.Condition(self._lock)
         self._count = 0
         self._closed = False
         self._wakes_at = _NEVER
@@ -72,9 +73,10 @@ class Pool:
         `values` is what a new one finds in its environment besides the plan's. Raises PlatformError (503) when all are
         busy until that time of the monotonic clock, or the gateway ends.
         """
-        with self._change:
+        with self._lock:
             squad = self._squads.setdefault(function, _Squad())
-            if not self._change.wait_for(lambda: self._has_room(squad), until - time.monotonic()) or self._closed:
+            seconds = None if until == _NEVER else until - time.monotonic()
+            if not self._room.wait_for(lambda: self._has_room(squad), seconds) or self._closed:
                 raise PlatformError(503, _UNAVAILABLE)
             if squad.idle:
                 found = squad.idle.pop()
@@ -89,40 +91,37 @@ class Pool:
     def give(self, function: str, worker: Worker) -> None:
         """Take a worker back after a good answer."""
         surplus = None
-        with self._change:
+        with self._lock:
             squad = self._squads[function]
             now = time.monotonic()
             squad.idle.append(_Idle(worker, now))
-            if len(squad.idle) > self._policy.idle:
+            if self._closed or len(squad.idle) > self._policy.idle:
                 surplus = self._let_go(squad, squad.idle[0])
             if now + self._policy.freeze_seconds < self._wakes_at:
-                self._change.notify_all()
-            else:
-                self._change.notify()
+                self._due.notify()
+            self._room.notify_all()
         if surplus:
             surplus.discard()
 
     def lose(self, function: str, worker: Worker) -> None:
         """Throw a worker away."""
         worker.discard()
-        with self._change:
-            self._all.discard(worker)
-            self._squads[function].size -= 1
-            self._change.notify()
+        self._one_less(function)
 
     def workers(self, function: str) -> list[Worker]:
         """The idle workers of a function, the one that serves next last."""
-        with self._change:
+        with self._lock:
             return [idle.worker for idle in self._squads.get(function, _Squad()).idle]
 
     def close(self) -> None:
         """End every worker, busy ones too, and remove all files."""
-        with self._change:
+        with self._lock:
             if self._closed:
                 return
             self._closed = True
             idle = [entry.worker for squad in self._squads.values() for entry in squad.idle]
-            self._change.notify_all()
+            self._room.notify_all()
+            self._due.notify()
         self._keeper.join()
         self._warden.communicate()
         for worker in idle:
@@ -136,33 +135,32 @@ class Pool:
 
     def _start(self, function: str, plan: Plan, folder: Path, values: Mapping[str, str]) -> Worker:
         try:
-            worker = start(plan, folder, self._group, values)
+            return start(plan, folder, self._group, values)
         except OSError as error:
-            with self._change:
-                self._squads[function].size -= 1
-                self._change.notify()
+            self._one_less(function)
             print(f"{function}: no process: {error}", file=sys.stderr, flush=True)
             raise PlatformError(503, _UNAVAILABLE) from error
-        with self._change:
-            self._all.add(worker)
-        return worker
+
+    def _one_less(self, function: str) -> None:
+        with self._lock:
+            self._squads[function].size -= 1
+            self._room.notify_all()
 
     def _let_go(self, squad: _Squad, entry: _Idle) -> Worker:
         """Forget an idle worker, which the caller discards."""
         squad.idle.remove(entry)
         squad.size -= 1
-        self._all.discard(entry.worker)
         return entry.worker
 
     def _keep(self) -> None:
         """Freeze and remove idle workers when their time has come, until the end."""
         while True:
-            with self._change:
+            with self._lock:
                 if self._closed:
                     return
                 old = self._round()
                 if not old:
-                    self._change.wait(None if self._wakes_at == _NEVER else self._wakes_at - time.monotonic())
+                    self._due.wait(None if self._wakes_at == _NEVER else self._wakes_at - time.monotonic())
             for worker in old:
                 worker.discard()
 
@@ -182,6 +180,3 @@ class Pool:
                 wait = policy.idle_seconds if entry.frozen else policy.freeze_seconds
                 self._wakes_at = min(self._wakes_at, entry.since + wait)
         return old
-
-
-Run = Callable[[], Worker]

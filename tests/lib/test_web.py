@@ -15,7 +15,7 @@ from pymongo import errors as driver
 from getsmart import errors
 from getsmart.fields import Body, Query, problem
 from getsmart.replies import Reply, success
-from getsmart.web import MOST_BODY_BYTES, Main, Request, endpoint
+from getsmart.web import MOST_BODY_BYTES, Main, Request, endpoint, resource
 from tests.edge import METHODS, assert_headers, assert_refused
 from tests.support import Answer, event
 
@@ -69,6 +69,21 @@ def bare(request: Request[Body]) -> Reply:
     return success(200, base64.b64encode(request.body).decode(), "raw")
 
 
+@endpoint("DELETE", takes=Search)
+def remove(request: Request[Search]) -> Reply:
+    """Say what is gone."""
+    return success(200, request.input.name, "removed")
+
+
+@endpoint("POST", takes=Note, reads=lambda request: {"text": request.body.decode()})
+def dictate(request: Request[Note]) -> Reply:
+    """A body that is not JSON, and a query that the reader may look at."""
+    return success(200, [request.input.text, request.query], "written")
+
+
+notes = resource(search, write, remove)
+
+
 def failing(error: Exception) -> Main:
     """An endpoint whose handler raises."""
 
@@ -102,6 +117,30 @@ def test_main_is_a_plain_function_of_two_arguments() -> None:
     """The runtime reads `__code__.co_argcount` of what the decorator made."""
     assert write.__code__.co_argcount == 2  # type: ignore[attr-defined]
     assert write.__code__.co_varnames[:2] == ("event", "context")  # type: ignore[attr-defined]
+
+
+def test_a_resource_answers_each_of_its_methods() -> None:
+    """Each with its own input; all others are 405, and Allow names every method there is."""
+    assert call(notes, event("GET", query="name=a")).data["name"] == "a"
+    assert post(notes, '{"text":"hi"}').status == 201
+    assert call(notes, event("DELETE", query="name=b")).json["data"] == "b"
+    refused = call(notes, event("PUT"))
+    assert_refused(refused, 405, "method_not_allowed")
+    assert refused.headers["Allow"] == "GET, POST, DELETE"
+    assert [contract.method for contract in notes.contracts] == ["GET", "POST", "DELETE"]
+    assert notes.__code__.co_argcount == 2  # type: ignore[attr-defined]
+
+
+def test_a_delete_takes_a_query_and_no_body_counts() -> None:
+    """As a GET does."""
+    assert_refused(call(remove, event("DELETE", query="surprise=1")), 400, "invalid_request", "surprise")
+    assert call(remove, event("DELETE", query="name=x", body="{")).status == 200
+
+
+def test_a_body_can_be_read_another_way() -> None:
+    """Whoever brings a reader decides what the body means, and what the query does."""
+    assert call(dictate, event("POST", body="hi", query="reference=1")).json["data"] == ["hi", "reference=1"]
+    assert_refused(call(dictate, event("POST", body="damn")), 400, "invalid_request", "body")
 
 
 def test_a_good_call() -> None:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from getsmart import chain, clock, config, log
@@ -78,8 +79,26 @@ def _poll(row: TransactionRow) -> TransactionRow:
 
 
 def _each(pool: ThreadPoolExecutor, rows: list[TransactionRow], work: Callable[[TransactionRow], Any]) -> int:
-    """Work the rows side by side; one that fails is logged and stays due."""
-    return sum(pool.map(lambda row: _attempt("row", lambda: bool(work(row))), rows))
+    """Work the rows side by side, those of one wallet in turn; one that fails is logged and stays due.
+
+    Rows of one wallet move one account document: side by side they would only conflict and be repeated.
+    """
+    lines: dict[str, list[TransactionRow]] = {}
+    for row in rows:
+        lines.setdefault(_wallet_of(row) or row["_id"], []).append(row)
+
+    def in_turn(line: list[TransactionRow]) -> int:
+        return sum(_attempt("row", partial(_done, work, row)) for row in line)
+
+    return sum(pool.map(in_turn, lines.values()))
+
+
+def _done(work: Callable[[TransactionRow], Any], row: TransactionRow) -> int:
+    return int(bool(work(row)))
+
+
+def _wallet_of(row: TransactionRow) -> str | None:
+    return row["target"].get("wallet_id") or row["origin"].get("wallet_id")
 
 
 def _attempt(name: str, step: Callable[[], int]) -> int:
