@@ -18,6 +18,9 @@ RUN = f"{sys.executable} -m"
 NOT_SECRET_FILES = (
     r"^(lib|requirements)/requirements.*\.txt$|^requirements/.*\.txt$",  # lock files: hashes of packages
     r"^local/contract/gets\.(bin|abi\.json)$",  # compiled from the source beside it
+    r"^tests/deploy/package-lock\.json$",  # the same, of the deployer that the tests run
+    r"^ops/node/package-lock\.json$",  # the same, of the page's viewer, the linter and the browser's driver
+    r"^packages/ops/openapi/assets/",  # the page's viewer as npm has it, and a generated description
     r"^tests/vectors/",  # published test vectors of the signing scheme
 )
 
@@ -70,7 +73,7 @@ def task_test() -> Task:
 
 
 def task_serve() -> Task:
-    """run the whole system on this machine until Ctrl-C (--port N, --data DIR, --fresh)"""
+    """run the whole system here until Ctrl-C (--port N, --data DIR, --fresh, --isolated, --platform-limits)"""
     return program("local.serve")
 
 
@@ -97,6 +100,21 @@ def task_new() -> Task:
 def task_package() -> Task:
     """build what functions share, and print what a deployment uploads for each; --check changes nothing"""
     return program("ops.package")
+
+
+def task_stage() -> Task:
+    """lay out a copy of what is deployed, with webSecure where WEB_SECURE is set: stage FOLDER [--env FILE]"""
+    return program("ops.stage")
+
+
+def task_openapi() -> Task:
+    """describe the API from the code: docs/openapi.json and the copy that ops/openapi serves; --check only compares"""
+    return program("ops.openapi")
+
+
+def task_viewer() -> Task:
+    """take the reference page's viewer over from npm, in the version that is locked; --check only compares"""
+    return program("ops.viewer")
 
 
 def task_hooks() -> Task:

@@ -47,7 +47,7 @@ import sys
 
 _here = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(_here), "lib", "python3.11", "site-packages"))
-# Imports make much that lives for ever and little that dies: web.py turns the collector on again, for what comes after.
+# Imports make much that lives for ever and little that dies: the first call turns it on again (getsmart/warm.py).
 gc.disable()
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 # pymongo prefers pyOpenSSL when it finds it; the standard library's TLS is lighter, and one is enough.

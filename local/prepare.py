@@ -10,6 +10,7 @@ from pathlib import Path
 
 from getsmart import config, tokens
 from getsmart.errors import Unauthenticated
+from getsmart.services.keys import SCOPES
 from getsmart.stores import keys as stored_keys
 from ops import keys, migrations
 
@@ -23,7 +24,7 @@ def main(arguments: list[str]) -> int:
     migrations.up(settings.uri, settings.name)
     token = _kept(file)
     if token is None:
-        token = keys.create(client_id=_CLIENT, scopes=keys.SCOPES, limits=keys.NO_LIMITS).token
+        token = keys.create(client_id=_CLIENT, scopes=SCOPES, limits=keys.NO_LIMITS).token
         _keep(file, token)
     print(json.dumps({"api_key": token}), flush=True)
     return 0

@@ -5,18 +5,24 @@ A laptop has no minute trigger to wait for; the functions guard themselves by a 
 
 import argparse
 import json
+import math
 import signal
 import sys
 import threading
 import time
 from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 
 from ops.functions import ROOT, load
 from serving.answer import PlatformError
 from serving.app import add_library
+from serving.gateway import in_process
+from serving.isolated import Isolated, Isolation
 from serving.loader import Loaded
+
+Scheduled = Loaded | Isolated
 
 _PERIOD_SECONDS = 1.0
 
@@ -24,7 +30,7 @@ _PERIOD_SECONDS = 1.0
 class Scheduler:
     """Runs its functions one after the other, at most once a second each, until `end`."""
 
-    def __init__(self, functions: Iterable[Loaded]) -> None:
+    def __init__(self, functions: Iterable[Scheduled]) -> None:
         self._functions = list(functions)
         self._ending = threading.Event()
 
@@ -42,27 +48,34 @@ class Scheduler:
         self._ending.set()
         raise SystemExit(0)
 
-    def _call(self, function: Loaded) -> None:
+    def _call(self, function: Scheduled) -> None:
         try:
-            function.call({}, function.context())
+            problem = function.call({}, function.context()).get("error")
         except PlatformError as error:
-            if self._ending.is_set():
-                return
-            print(f"{function.package}/{function.name}: this run failed: {error.text}", file=sys.stderr, flush=True)
+            problem = error.text
+        if problem is not None and not self._ending.is_set():
+            print(f"{function.package}/{function.name}: this run failed: {problem}", file=sys.stderr, flush=True)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Print one JSON line with the functions when ready; 0 after SIGTERM."""
     parser = argparse.ArgumentParser(prog="python -m local.scheduler", description=__doc__)
     parser.add_argument("--root", type=Path, default=ROOT, help="folder of project.yml")
-    root: Path = parser.parse_args(arguments).root.resolve()
-    add_library(root)
+    parser.add_argument("--isolated", action="store_true", help="functions in processes of their own, limited")
+    options = parser.parse_args(arguments)
+    root: Path = options.root.resolve()
     scheduled = [one for one in load(root) if one.schedule]
-    scheduler = Scheduler(Loaded(one.package, one.name, one.path, one.timeout_ms) for one in scheduled)
-    signal.signal(signal.SIGTERM, scheduler.end)
-    signal.signal(signal.SIGINT, scheduler.end)
-    print(json.dumps({"scheduled": [one.route for one in scheduled]}), flush=True)
-    scheduler.run()
+    with ExitStack() as ending:
+        if options.isolated:
+            isolation = ending.enter_context(Isolation(wait_seconds=math.inf))  # nobody waits for a scheduled run
+            scheduler = Scheduler(map(isolation, scheduled))
+        else:
+            add_library(root)
+            scheduler = Scheduler(map(in_process, scheduled))
+        signal.signal(signal.SIGTERM, scheduler.end)
+        signal.signal(signal.SIGINT, scheduler.end)
+        print(json.dumps({"scheduled": [one.route for one in scheduled]}), flush=True)
+        scheduler.run()
     return 0
 
 

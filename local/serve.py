@@ -18,6 +18,9 @@ from dotenv import dotenv_values
 
 from local.processes import Child, ChildFailed
 from local.stack import GATEWAY, OWNED, ROOT, WEBHOOK_HOST, Facts, Ports, Stack
+from ops import package
+from ops.functions import ProjectError
+from serving.unpack import building
 
 _SANDBOX_PORT, _RPC_PORT = 8081, 8545
 _FAREWELL_SECONDS = 10.0
@@ -29,14 +32,21 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=8080, help="of the gateway; 0 takes free ports for everything")
     parser.add_argument("--data", type=Path, default=ROOT / ".local", help="where the data is kept")
     parser.add_argument("--fresh", action="store_true", help="forget the data of earlier runs first")
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument("--in-process", action="store_true", help="functions in one process: fast (the default)")
+    mode.add_argument("--isolated", action="store_true", help="each function built, limited and in its own process")
+    parser.add_argument("--platform-limits", action="store_true", help="600 calls a minute, 120 at a time")
     options = parser.parse_args(arguments)
     data: Path = options.data.resolve()
     try:
         with interruptible(), _alone(data):
             if options.fresh:
                 forget(data)
-            _serve(data, Ports.free() if options.port == 0 else Ports(options.port, _SANDBOX_PORT, _RPC_PORT))
-    except (ChildFailed, OSError) as error:
+            if options.isolated:
+                _build()
+            ports = Ports.free() if options.port == 0 else Ports(options.port, _SANDBOX_PORT, _RPC_PORT)
+            _serve(data, ports, isolated=options.isolated, platform_limits=options.platform_limits)
+    except (ChildFailed, package.PackageError, ProjectError, OSError) as error:
         print(f"serve: {error}", file=sys.stderr)
         return 1
     except Interrupted:
@@ -92,14 +102,22 @@ def forget(data: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _serve(data: Path, ports: Ports) -> None:
+def _build() -> None:
+    """Build the functions as for a deployment; a moment when their dependencies are what they were."""
+    _say("building the functions ...")
+    with building():
+        package.build()
+        package.write_includes()
+
+
+def _serve(data: Path, ports: Ports, **mode: bool) -> None:
     """Start, announce, wait. Returns never; raises Interrupted, or ChildFailed when a part ends by itself."""
     ended: queue.SimpleQueue[Child] = queue.SimpleQueue()
     announcement = data / "serve.json"
     announcement.unlink(missing_ok=True)
     with ExitStack() as stops:
         stops.callback(announcement.unlink, missing_ok=True)
-        facts = Stack(data, ports, settings(), ended.put, _say).start(stops)
+        facts = Stack(data, ports, settings(), ended.put, _say, **mode).start(stops)
         _announce(announcement, facts)
         _say(_banner(data, facts))
         _bury(ended)

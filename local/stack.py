@@ -77,6 +77,8 @@ class Stack:
     on_exit: Callable[[Child], None]
     say: Callable[[str], None]
     mine_after_ms: int = 2_000
+    isolated: bool = False
+    platform_limits: bool = False
 
     def start(self, stops: ExitStack) -> Facts:
         """Start everything; `stops` ends it in the reverse order. Raises ChildFailed; `stops` ends what was started."""
@@ -93,8 +95,10 @@ class Stack:
         api_key = json.loads(prepare.announcement(_READY_SECONDS))["api_key"]
         self.say("starting the functions ...")
         functions = {**base, **_provider(sandbox)}
-        scheduler = self._module(stops, "scheduler", {**functions, "MONGODB_MAX_POOL_SIZE": "4"})
-        gateway = self._gateway(stops, {**functions, "MONGODB_MAX_POOL_SIZE": "16"})
+        mode = ["--isolated"] if self.isolated else []
+        scheduler = self._module(stops, "scheduler", {**functions, "MONGODB_MAX_POOL_SIZE": "4"}, *mode)
+        connections = "1" if self.isolated else "16"  # of one process
+        gateway = self._gateway(stops, {**functions, "MONGODB_MAX_POOL_SIZE": connections}, *mode)
         scheduler.announcement(_READY_SECONDS)
         url = json.loads(gateway.announcement(_READY_SECONDS))["gateway"]
         return Facts(
@@ -127,8 +131,10 @@ class Stack:
         words = [str(word) for pair in arguments.items() for word in pair]
         return self._module(stops, "sandbox", environment, *words)
 
-    def _gateway(self, stops: ExitStack, environment: Mapping[str, str]) -> Child:
-        words = ("--host", HOST, "--port", str(self.ports.gateway))
+    def _gateway(self, stops: ExitStack, environment: Mapping[str, str], *mode: str) -> Child:
+        words = [*mode, "--host", HOST, "--port", str(self.ports.gateway)]
+        if self.platform_limits:
+            words.append("--platform-limits")
         return self._module(stops, GATEWAY, environment, *words, module="serving")
 
     def _module(

@@ -1,7 +1,6 @@
 """API keys for operators: `./doit keys create|list|revoke`. A secret is shown once and kept only as a digest."""
 
 import argparse
-import ipaddress
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,25 +10,15 @@ from typing import Literal
 from dotenv import load_dotenv
 from pymongo.errors import PyMongoError
 
-from getsmart import clock, tokens
+from getsmart import clock
+from getsmart.amounts import parse_units
 from getsmart.errors import GetSmartError
 from getsmart.ids import new_id
-from getsmart.models import KeyLimits, KeyRow
+from getsmart.models import AuditLine, KeyLimits
+from getsmart.services.keys import SCOPES, Order
+from getsmart.services.keys import create as create_key
 from getsmart.stores import keys
 
-SCOPES = (
-    "wallets:read",
-    "wallets:write",
-    "tokens:read",
-    "tokens:mint",
-    "tokens:transfer",
-    "treasury:transfer",
-    "tokens:burn",
-    "webhooks:read",
-    "webhooks:write",
-    "ops:read",
-    "admin",
-)
 NO_LIMITS: KeyLimits = {"per_second": None, "per_hour": None}
 
 
@@ -51,27 +40,14 @@ def create(
     allowed_ips: Iterable[str] = (),
 ) -> CreatedKey:
     """Make a key in the configured database. Raises ValueError for an unknown scope, a wrong limit or network."""
-    wanted = sorted(set(scopes))
-    unknown = [scope for scope in wanted if scope not in SCOPES]
-    if unknown or not wanted:
-        raise ValueError(f"unknown scope: {', '.join(unknown) or 'none given'}; scopes are {' '.join(SCOPES)}")
-    if any(limit is not None and limit < 1 for limit in (limits or {}).values()):  # type: ignore[operator]
-        raise ValueError("a limit is at least 1; a key without limits is made with no limits at all")
-    key = tokens.issue(mode, new_id("key"))
-    row: KeyRow = {
-        "_id": key.key_id,
-        "client_id": client_id,
-        "mode": mode,
-        "secret_sha256": tokens.digest(key.secret),
-        "scopes": wanted,
-        "limits": limits if limits is not None else {},
-        "created_at": clock.now(),
-        "expires_at": expires_at,
-        "revoked_at": None,
-        "allowed_ips": [str(ipaddress.ip_network(network)) for network in allowed_ips],
-    }
-    keys.insert(row)
-    return CreatedKey(key.key_id, tokens.render(key))
+    order = Order(client_id, tuple(scopes), mode, limits or {}, expires_at, tuple(allowed_ips))
+    row, token = create_key(order, _line("create"))
+    return CreatedKey(row["_id"], token)
+
+
+def _line(what: str) -> AuditLine:
+    """Whoever may reach the database by this program is the operator."""
+    return {"key_id": "operator", "source": "terminal", "request_id": new_id("req"), "at": clock.now(), "what": what}
 
 
 def main(arguments: list[str]) -> int:
@@ -95,6 +71,10 @@ def _parser() -> argparse.ArgumentParser:
     create_command.add_argument("--mode", choices=("live", "test"), default="test")
     create_command.add_argument("--per-second", type=int, help="calls in any second (default 10)")
     create_command.add_argument("--per-hour", type=int, help="calls an hour (default 1000)")
+    create_command.add_argument("--mint-per-day", type=parse_units, help="GETS that it may mint in a day (UTC)")
+    create_command.add_argument(
+        "--treasury-per-day", type=parse_units, help="GETS it may pay from the treasury in a day"
+    )
     create_command.add_argument("--no-limits", action="store_true", help="no rate limit at all")
     create_command.add_argument("--expires", type=datetime.fromisoformat, help="e.g. 2027-01-31T00:00:00Z")
     create_command.add_argument("--allow-ip", action="append", default=[], help="address or network; repeatable")
@@ -109,6 +89,10 @@ def _create(options: argparse.Namespace) -> None:
         limits["per_second"] = options.per_second
     if options.per_hour is not None:
         limits["per_hour"] = options.per_hour
+    if options.mint_per_day is not None:
+        limits["mint_per_day"] = str(options.mint_per_day)
+    if options.treasury_per_day is not None:
+        limits["treasury_per_day"] = str(options.treasury_per_day)
     expires = options.expires
     created = create(
         client_id=options.client,
@@ -130,7 +114,7 @@ def _list(_options: argparse.Namespace) -> None:
 
 
 def _revoke(options: argparse.Namespace) -> None:
-    if not keys.revoke(options.key_id, clock.now()):
+    if not keys.revoke(options.key_id, clock.now(), _line("revoke")):
         raise ValueError(f"no active key {options.key_id}")
     print(f"{options.key_id} is revoked")
 

@@ -1,12 +1,15 @@
 """What is deployed, function by function: the list of files, the zip as the deployer makes it, its size and its rules.
 
 `./doit package` builds the shared parts, writes each function's `.include`, and prints what a deployment would upload;
-`--check` changes nothing and fails on a stale list, a forbidden file or a size over budget.
+`--check` changes nothing and fails on what the deployer would refuse, a stale list, a forbidden file or a size over
+budget. It puts the values of .env.example into project.yml; with `--env FILE` those of a real deployment, whose own
+environment comes first, as with the deployer.
 """
 
 import argparse
 import ast
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -18,13 +21,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from ops import functions
+from ops import deployer_files, deployer_rules, functions
+from ops.deployer_template import TemplateError
 from ops.functions import ROOT, Function
 
 BUILD = Path("lib/build")
 # A function that reaches one of these calls the provider or the chain: it needs the larger set.
 _HEAVY = frozenset({"requests", "cryptography", "tenacity"})
-_FORBIDDEN_NAMES = frozenset({".env", "__pycache__", "tests", "requirements.txt", "build.sh", ".git"})
 MOST_ZIP_BYTES = {"read": 5_000_000, "write": 11_500_000}
 PLATFORM_BYTES = 36_000_000  # 48 MB of base64, digitalocean-functions.md section 6
 
@@ -84,7 +87,8 @@ def _imports(source: Path) -> Iterator[str]:
 def include_of(function: Function, root: Path = ROOT) -> str:
     """The text of a function's `.include`: nothing is packed but what stands here."""
     kind = kind_of(function, root)
-    return f"__main__.py\n../../../{BUILD}/getsmart\n../../../{BUILD}/{kind}/virtualenv\n"
+    assets = "assets\n" if (function.path / "assets").is_dir() else ""
+    return f"__main__.py\n{assets}../../../{BUILD}/getsmart\n../../../{BUILD}/{kind}/virtualenv\n"
 
 
 def write_includes(root: Path = ROOT) -> list[Path]:
@@ -122,10 +126,8 @@ def contents(function: Function) -> dict[str, Path]:
 def pack(function: Function, target: Path) -> Package:
     """Write the zip of a function, and say what is in it. Raises PackageError for a file that must not be there."""
     files = contents(function)
-    for name in files:
-        bad = _FORBIDDEN_NAMES & set(Path(name).parts)
-        if bad:
-            raise PackageError(f"{function.route}: {name} must not be packed")
+    for problem in deployer_files.packed_problems(files):
+        raise PackageError(f"{function.route}: {problem}")
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, path in files.items():
             archive.write(path, name)
@@ -178,22 +180,36 @@ print(json.dumps(sorted(sys.modules)))
 def main(arguments: list[str]) -> int:
     """Build, write the lists, pack and print a table; `--check` only compares. Exit 1 with a line for each problem."""
     parser = argparse.ArgumentParser(prog="./doit package", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="change nothing; fail on what is stale or too large")
+    parser.add_argument(
+        "--check", action="store_true", help="change nothing; fail on what is refused, stale, too large"
+    )
+    parser.add_argument("--env", type=Path, help="with --check: the env file of a deployment, not .env.example")
     options = parser.parse_args(arguments)
     try:
-        build()
-        if not options.check:
-            for path in write_includes():
-                print(f"wrote {path.relative_to(ROOT)}")
-        with tempfile.TemporaryDirectory() as folder:
-            packages = pack_all(Path(folder))
-            _print(packages, Path(folder))
-        found = problems(packages)
-    except PackageError as error:
+        found = refusals(options.env) if options.check else []
+        found = found or _packed(write=not options.check)
+    except (PackageError, TemplateError) as error:
         found = [str(error)]
     for problem in found:
         print(f"package: {problem}", file=sys.stderr)
     return 1 if found else 0
+
+
+def refusals(env_file: Path | None, root: Path = ROOT) -> list[str]:
+    """What the deployer would refuse with the values of that file and this process; else of .env.example alone."""
+    environ = os.environ if env_file else {}
+    return deployer_rules.problems(root, deployer_rules.values_of(env_file or root / ".env.example", environ))
+
+
+def _packed(*, write: bool) -> list[str]:
+    """Build, pack and print everything; returns what is wrong with it."""
+    build()
+    for path in write_includes() if write else []:
+        print(f"wrote {path.relative_to(ROOT)}")
+    with tempfile.TemporaryDirectory() as folder:
+        packages = pack_all(Path(folder))
+        _print(packages, Path(folder))
+    return problems(packages)
 
 
 def _print(packages: Sequence[Package], folder: Path) -> None:

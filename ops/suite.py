@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 EVERYTHING = ["-m", "long or not long"]
+# Two halves side by side, a file never split: each half has its own database and sandbox.
+SIDE_BY_SIDE = ["-n", "2", "--dist", "loadfile"]
 
 
 def arguments(words: Sequence[str]) -> list[str]:
@@ -16,7 +18,7 @@ def arguments(words: Sequence[str]) -> list[str]:
     """
     own = [word for word in words if word != "--long"]
     selected = any(word in {"-k", "-m", "--lf"} or Path(word.split("::")[0]).exists() for word in own)
-    measured = [] if selected else ["--cov", "--cov-report=term"]
+    measured = [] if selected else [*SIDE_BY_SIDE, "--cov", "--cov-report=term"]
     return [*measured, *(EVERYTHING if "--long" in words else []), *own]
 
 

@@ -16,7 +16,7 @@ class Limits:
 
     def __init__(self, per_minute: int = 600, concurrent: int = 120, clock: Callable[[], float] = time.time) -> None:
         self._per_minute = per_minute
-        self._concurrent = concurrent
+        self.concurrent = concurrent
         self._clock = clock
         self._lock = threading.Lock()
         self._minute = 0
@@ -41,6 +41,6 @@ class Limits:
         self._started += 1
         if self._started > self._per_minute:
             raise PlatformError(429, _TOO_MANY.format(self._started, self._per_minute))
-        if self._under_way >= self._concurrent:
-            raise PlatformError(429, _TOO_CONCURRENT.format(self._under_way, self._concurrent))
+        if self._under_way >= self.concurrent:
+            raise PlatformError(429, _TOO_CONCURRENT.format(self._under_way, self.concurrent))
         self._under_way += 1

@@ -39,9 +39,7 @@ class Context:
 
 def context_of(package: str, name: str, timeout_ms: int) -> Context:
     """The context of a call of that function that starts now."""
-    return Context(
-        function_name=f"/{_NAMESPACE}/{package}/{name}", deadline=int(time.time() * 1000) + timeout_ms
-    )
+    return Context(function_name=f"/{_NAMESPACE}/{package}/{name}", deadline=int(time.time() * 1000) + timeout_ms)
 
 
 class Loaded:

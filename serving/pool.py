@@ -49,7 +49,7 @@ class Pool:
         """Start the two processes that clear up after us, however we end."""
         self.folder = Path(tempfile.mkdtemp(prefix="getsmart-"))
         self._policy = policy or Policy()
-        self._squads: dict[str, _Squad] = {}
+        self._squads: dict[Plan, _Squad] = {}
         self._lock = threading.Lock()
         self._room = threading.Condition(self._lock)
         self._due = threading.Condition(self._lock)
@@ -62,19 +62,19 @@ class Pool:
             stdout=subprocess.PIPE,
             process_group=0,
         )
-        assert self._warden.stdout
-        self._group = int(self._warden.stdout.readline())
+        told = self._warden.stdout
+        self._group = int(told.readline()) if told else 0
         self._keeper = threading.Thread(target=self._keep, name="worker-keeper", daemon=True)
         self._keeper.start()
 
-    def take(self, function: str, plan: Plan, values: Mapping[str, str], until: float) -> Worker:
+    def take(self, plan: Plan, values: Mapping[str, str], until: float) -> Worker:
         """A worker for one call, to be given back or lost.
 
         `values` is what a new one finds in its environment besides the plan's. Raises PlatformError (503) when all are
         busy until that time of the monotonic clock, or the gateway ends.
         """
         with self._lock:
-            squad = self._squads.setdefault(function, _Squad())
+            squad = self._squads.setdefault(plan, _Squad())
             seconds = None if until == _NEVER else until - time.monotonic()
             if not self._room.wait_for(lambda: self._has_room(squad), seconds) or self._closed:
                 raise PlatformError(503, _UNAVAILABLE)
@@ -85,14 +85,14 @@ class Pool:
                 return found.worker
             squad.size += 1
             self._count += 1
-            folder = self.folder / f"{function.replace('/', '-')}-{self._count}"
-        return self._start(function, plan, folder, values)
+            folder = self.folder / f"{plan.route.replace('/', '-')}-{self._count}"
+        return self._start(plan, folder, values)
 
-    def give(self, function: str, worker: Worker) -> None:
+    def give(self, plan: Plan, worker: Worker) -> None:
         """Take a worker back after a good answer."""
         surplus = None
         with self._lock:
-            squad = self._squads[function]
+            squad = self._squads[plan]
             now = time.monotonic()
             squad.idle.append(_Idle(worker, now))
             if self._closed or len(squad.idle) > self._policy.idle:
@@ -103,15 +103,15 @@ class Pool:
         if surplus:
             surplus.discard()
 
-    def lose(self, function: str, worker: Worker) -> None:
+    def lose(self, plan: Plan, worker: Worker) -> None:
         """Throw a worker away."""
         worker.discard()
-        self._one_less(function)
+        self._one_less(plan)
 
-    def workers(self, function: str) -> list[Worker]:
+    def workers(self, plan: Plan) -> list[Worker]:
         """The idle workers of a function, the one that serves next last."""
         with self._lock:
-            return [idle.worker for idle in self._squads.get(function, _Squad()).idle]
+            return [idle.worker for idle in self._squads.get(plan, _Squad()).idle]
 
     def close(self) -> None:
         """End every worker, busy ones too, and remove all files."""
@@ -119,7 +119,7 @@ class Pool:
             if self._closed:
                 return
             self._closed = True
-            idle = [entry.worker for squad in self._squads.values() for entry in squad.idle]
+            idle = [self._let_go(squad, entry) for squad in self._squads.values() for entry in list(squad.idle)]
             self._room.notify_all()
             self._due.notify()
         self._keeper.join()
@@ -133,17 +133,17 @@ class Pool:
             self._let_go(squad, squad.idle[-1]).discard()
         return self._closed or bool(squad.idle) or squad.size < self._policy.most
 
-    def _start(self, function: str, plan: Plan, folder: Path, values: Mapping[str, str]) -> Worker:
+    def _start(self, plan: Plan, folder: Path, values: Mapping[str, str]) -> Worker:
         try:
             return start(plan, folder, self._group, values)
         except OSError as error:
-            self._one_less(function)
-            print(f"{function}: no process: {error}", file=sys.stderr, flush=True)
+            self._one_less(plan)
+            print(f"{plan.route}: no process: {error}", file=sys.stderr, flush=True)
             raise PlatformError(503, _UNAVAILABLE) from error
 
-    def _one_less(self, function: str) -> None:
+    def _one_less(self, plan: Plan) -> None:
         with self._lock:
-            self._squads[function].size -= 1
+            self._squads[plan].size -= 1
             self._room.notify_all()
 
     def _let_go(self, squad: _Squad, entry: _Idle) -> Worker:

@@ -1,9 +1,13 @@
-"""A built function's files as the platform unpacks them: copied once for all workers, so that no later build disturbs."""
+"""A built function's files as the platform unpacks them, copied once for all workers: no later build disturbs them."""
 
+import fcntl
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from ops.functions import ROOT
 
 ENTRY = "__main__.py"
 _RENAMED = "main__.py"
@@ -35,6 +39,7 @@ class Store:
         """Copies go into `folder`."""
         self._folder = folder
         self._copies: dict[Path, Path] = {}
+        self._count = 0
 
     def unpack(self, function: Path, files: Mapping[str, Path]) -> Code:
         """Copy these files (name in the zip -> where it is) of the function in that folder."""
@@ -50,19 +55,27 @@ class Store:
         rest, source = next(iter(group.items()))
         origin = source.parents[rest.count("/")] if rest else source
         if origin.is_relative_to(function):  # listed in part, maybe; nobody else lists it
-            return self._write(group)
+            return self._write(group, shutil.copyfile)
         if origin not in self._copies:
-            self._copies[origin] = self._write(group)
+            self._copies[origin] = self._write(group, _link)
         return self._copies[origin]
 
-    def _write(self, group: Mapping[str, Path]) -> Path:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        target = self._folder / str(sum(1 for _ in self._folder.iterdir()))
+    def _write(self, group: Mapping[str, Path], write: Callable[[Path, Path], object]) -> Path:
+        self._count += 1
+        target = self._folder / str(self._count)
+        for folder in {(target / rest).parent for rest in group}:
+            folder.mkdir(parents=True, exist_ok=True)
         for rest, source in group.items():
-            place = target / rest if rest else target
-            place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, place)
+            write(source, target / rest if rest else target)
         return target
+
+
+def _link(source: Path, target: Path) -> None:
+    """The same file under another name where the file system can: builds replace files and never write into them."""
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def unlisted(function: Path) -> dict[str, Path]:
@@ -70,3 +83,13 @@ def unlisted(function: Path) -> dict[str, Path]:
     found = (path for path in sorted(function.rglob("*")) if path.is_file())
     names = {str(path.relative_to(function)): path for path in found}
     return {name: path for name, path in names.items() if not _NEVER & set(Path(name).parts)}
+
+
+@contextmanager
+def building(root: Path = ROOT, *, shared: bool = False) -> Iterator[None]:
+    """Hold the project's lib/build: alone to change it, `shared` to read it."""
+    folder = root / "lib/build"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+        yield

@@ -32,14 +32,16 @@ class WorkerLost(Exception):
     """The worker cannot be used any more: it ended, or did what the platform ends it for. The text says what."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Plan:
     """How the workers of one function are made, and what they may use: bytes of memory, bytes of logs a call."""
 
+    route: str
     code: Code
     environment: Mapping[str, str]
     memory: int
     logs: int
+    python: str = sys.executable
 
 
 class Worker:
@@ -55,9 +57,9 @@ class Worker:
         self._logs = Logs(plan.logs)
         self._received = bytearray()
         self._unsent = memoryview(b"")
-        assert process.stdin and process.stdout and process.stderr
-        self._calls = process.stdin.fileno()
-        self._streams: dict[int, Stream] = {process.stdout.fileno(): "stdout", process.stderr.fileno(): "stderr"}
+        self._pipes = [pipe for pipe in (process.stdin, process.stdout, process.stderr) if pipe]
+        self._calls, out, error = (pipe.fileno() for pipe in self._pipes)
+        self._streams: dict[int, Stream] = {out: "stdout", error: "stderr"}
         self._poll = select.poll()
         for descriptor in (self._results, *self._streams):
             self._poll.register(descriptor, select.POLLIN)
@@ -129,9 +131,8 @@ class Worker:
         self._process.wait()
         self.end_call()
         os.close(self._results)
-        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
-            if pipe:  # pragma: no branch - all three are pipes
-                pipe.close()
+        for pipe in self._pipes:
+            pipe.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _line(self) -> bytes | None:
@@ -158,8 +159,6 @@ class Worker:
     def _write(self) -> None:
         try:
             self._unsent = self._unsent[os.write(self._calls, self._unsent) :]
-        except BlockingIOError:
-            return
         except BrokenPipeError:
             self._unsent = memoryview(b"")  # its end shows on the other pipes
 
@@ -196,11 +195,11 @@ def start(plan: Plan, folder: Path, group: int, values: Mapping[str, str]) -> Wo
     home = folder / "tmp"
     home.mkdir(parents=True)
     plan.code.lay_out(code)
-    command = [sys.executable, "-I", "-S", str(LAUNCHER)]
+    command = [plan.python, "-I", "-S", str(LAUNCHER)]
     if forwards_logs:
         script = code / "exec__.py"
         shutil.copyfile(LAUNCHER, script)
-        command = [sys.executable, "-E", "-s", "-S", str(script)]
+        command = [plan.python, "-E", "-s", "-S", str(script)]
     places = {"PATH": _PATH, "HOME": str(home), "TMPDIR": str(home)}
     results, theirs = os.pipe()
     try:
@@ -217,6 +216,7 @@ def start(plan: Plan, folder: Path, group: int, values: Mapping[str, str]) -> Wo
         )
     except OSError:
         os.close(results)
+        shutil.rmtree(folder)
         raise
     finally:
         os.close(theirs)
@@ -246,7 +246,7 @@ def is_json(line: bytes, wanted: Any) -> bool:
 
 
 def _limit_files(pid: int) -> None:
-    if sys.platform == "linux":
+    if sys.platform == "linux":  # pragma: no branch
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         files = _OPEN_FILES if most == resource.RLIM_INFINITY else min(_OPEN_FILES, most)
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (files, files))

@@ -1,4 +1,4 @@
-"""The real parts every test stands on: one embedded database and one sandbox a session, one clean set of data a test."""
+"""The real parts every test stands on: one embedded database and one sandbox a session, clean data a test."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -11,7 +11,7 @@ import tenacity.nap
 from pymongo import MongoClient
 from pymongo.database import Database
 
-from getsmart import auth, clock, config, limits, mongo
+from getsmart import auth, chain, clock, config, limits, mongo
 from local.database import choose
 from local.sandbox import Sandbox
 from ops import keys, migrations
@@ -19,6 +19,7 @@ from tests.money import Bench
 from tests.support import Client, Provider, Time, unique
 
 _NAME = "tests"
+_newest_request = [0]  # in the journal of the session's one sandbox, which grows with every test
 
 
 @pytest.fixture(scope="session")
@@ -136,6 +137,7 @@ def system(
 def _close_client() -> Iterator[None]:
     yield
     mongo.forget()
+    chain.forget()
 
 
 @pytest.fixture
@@ -173,7 +175,9 @@ def bench(
     time: Time,
 ) -> Bench:
     """An application with a wallet, and the clockwork under the test's hand."""
-    return Bench(app, wallet, provider, sandbox, system, time)
+    made = Bench(app, wallet, provider, sandbox, system, time, _newest_request[0])
+    _newest_request[0] = made.began = made.mark()
+    return made
 
 
 @pytest.fixture

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from getsmart.machine import conclude
+from getsmart import chain
+from getsmart.machine import airdrop, conclude
 from getsmart.metakeep import client
-from getsmart.stores import controls, events, inbound, ledger, reserves, transactions
+from getsmart.stores import batches, ceilings, controls, events, inbound, ledger, reserves, transactions
 from tests.money import Killed
 
 STEPS: list[tuple[ModuleType, str]] = [
@@ -19,6 +20,18 @@ STEPS: list[tuple[ModuleType, str]] = [
     (transactions, "insert"),
     (transactions, "note"),
     (transactions, "move"),
+    (transactions, "find_awaiting"),
+    (transactions, "insert_many"),
+    (batches, "insert"),
+    (batches, "insert_rows"),
+    (batches, "change"),
+    (batches, "remove"),
+    (batches, "bind_key"),
+    (ceilings, "take"),
+    (ceilings, "give_back"),
+    (airdrop, "transact"),
+    (chain, "head"),
+    (chain, "find_transfers"),
     (client, "call"),
     (conclude, "transact"),
     (ledger, "transact"),

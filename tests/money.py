@@ -1,10 +1,12 @@
-"""What the tests about money share: an application with a wallet, the clockwork by hand, and an auditor of the books."""
+"""What the tests about money share: an application with a wallet, the clockwork by hand, an auditor of the books."""
 
 from collections import defaultdict
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from itertools import pairwise
+from typing import Any, TypeVar
 
 from pymongo.database import Database
 
@@ -18,6 +20,7 @@ from tests.support import Answer, Client, Provider, Time, unique
 
 Row = dict[str, Any]
 Raw = Database[Row]
+Outcome = TypeVar("Outcome")
 
 MINT_PATH, TRANSFER_PATH, BURN_PATH = "/v2/app/coin/mint", "/v2/app/coin/transfer", "/v2/app/coin/burn"
 STATUS_PATH = "/v2/app/transaction/status"
@@ -44,6 +47,7 @@ class Bench:
     sandbox: Sandbox
     raw: Raw
     time: Time
+    began: int = 0  # the newest entry of the sandbox's journal when the test began
     opening: dict[str, int] = field(default_factory=lambda: {ISSUANCE: -GENESIS_SUPPLY, TREASURY: GENESIS_SUPPLY})
 
     def mint(self, amount: str = "10", *, key: str | None = None, client: Client | None = None, **more: Any) -> Answer:
@@ -123,14 +127,14 @@ class Bench:
         return self.provider.balance_of(self.sandbox.token_address, address or self.wallet["address"])
 
     def calls(self, path: str, after: int = 0) -> list[Row]:
-        """The sandbox's journal of calls of one path since an entry."""
-        seen = self.provider.read(f"requests?after={after}")["requests"]
+        """The sandbox's journal of calls of one path since an entry, at least since this test began."""
+        seen = self.provider.read(f"requests?after={max(after, self.began)}")["requests"]
         return [call for call in seen if call["path"] == path]
 
     def mark(self) -> int:
         """The newest entry of the sandbox's journal."""
-        seen = self.provider.read("requests")["requests"]
-        return int(seen[-1]["seq"]) if seen else 0
+        seen = self.provider.read(f"requests?after={self.began}")["requests"]
+        return int(seen[-1]["seq"]) if seen else self.began
 
     def limit(self, name: str, amount: str) -> None:
         """Leave only so much of the supply or the treasury: the rest went to `external` before the test began."""
@@ -157,7 +161,7 @@ class Bench:
             assert self.on_chain() == (to_units(account["posted"]) if account else 0)
 
 
-def in_parallel(calls: list[Any]) -> list[Answer]:
+def in_parallel(calls: Sequence[Callable[[], Outcome]]) -> list[Outcome]:
     """Start all the calls at once and wait for all."""
     with ThreadPoolExecutor(len(calls)) as pool:
         return [future.result() for future in [pool.submit(call) for call in calls]]
@@ -183,7 +187,7 @@ def _audit_row(row: Row, entries: list[Row]) -> None:
     steps = [step["status"] for step in row["timeline"]]
     assert steps[0] == "queued"
     assert steps[-1] == row["status"]
-    assert all(later in models.MOVES[earlier] for earlier, later in zip(steps, steps[1:], strict=False)), steps
+    assert all(later in models.MOVES[earlier] for earlier, later in pairwise(steps)), steps
     is_final = models.is_final(row["status"])
     states = {"confirmed": "settled", "failed": "returned", "cancelled": "returned", "expired": "returned"}
     assert row["hold"]["state"] == states.get(row["status"], "held")
@@ -225,6 +229,8 @@ def _audit_reserves(raw: Raw, rows: list[Row], opening: dict[str, int], leaked: 
         control = raw.controls.find_one({"_id": name})
         assert control is not None
         out = _held(rows, name, "held", "settled") + leaked.get(name, 0)
+        if name == SUPPLY:
+            out += sum(to_units(batch["held"]) for batch in raw.batches.find({"status": {"$ne": "accepting"}}))
         assert to_units(control["available"]) == free[name] - out, name
 
 

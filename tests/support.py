@@ -12,6 +12,7 @@ import requests
 
 from getsmart import clock
 from serving.loader import Loaded
+from tests.described import assert_described
 
 ROOT = Path(__file__).resolve().parent.parent
 _TIMEOUT_MS = 30_000
@@ -82,9 +83,10 @@ def event(
 
 
 def call(path: str, event_: dict[str, Any]) -> Answer:
-    """Call a function with an event."""
+    """Call a function with an event. The reply has to be one that the API's description promises."""
     function = load(path)
     result = function.call(event_, function.context())
+    assert_described(path, event_["http"]["method"], result["statusCode"], result["headers"], result["body"])
     return Answer(result["statusCode"], result["headers"], result["body"])
 
 

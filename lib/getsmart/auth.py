@@ -24,8 +24,10 @@ def forget() -> None:
     _cache.cache_clear()
 
 
-def admit(token: str, scope: str, source: str, reply_headers: dict[str, str]) -> Caller:
+def admit(token: str, scope: str, source: str, reply_headers: dict[str, str], *, also: tuple[str, ...] = ()) -> Caller:
     """The caller behind a token, counted against its rate limit; the limit's headers go into `reply_headers`.
+
+    The key must have `scope` or one of `also`.
 
     Raises Unauthenticated, ForbiddenIp, ForbiddenScope or RateLimited, in this order.
     """
@@ -36,10 +38,22 @@ def admit(token: str, scope: str, source: str, reply_headers: dict[str, str]) ->
     if row is None or not is_genuine or row["mode"] != key.mode or not _is_alive(row):
         raise Unauthenticated("unknown, expired or revoked API key")
     _check_source(row, source)
-    if scope not in row["scopes"] and "admin" not in row["scopes"]:
+    if not {scope, *also, "admin"} & set(row["scopes"]):
         raise ForbiddenScope(f"{row['_id']} lacks {scope}")
     limits.count(row, reply_headers)
-    return Caller(row["client_id"], row["_id"], row["mode"], frozenset(row["scopes"]))
+    return Caller(
+        row["client_id"],
+        row["_id"],
+        row["mode"],
+        frozenset(row["scopes"]),
+        mint_per_day=_units(row["limits"].get("mint_per_day")),
+        treasury_per_day=_units(row["limits"].get("treasury_per_day")),
+        source=source,
+    )
+
+
+def _units(ceiling: str | None) -> int | None:
+    return None if ceiling is None else int(ceiling)
 
 
 def _row(key_id: str) -> KeyRow | None:

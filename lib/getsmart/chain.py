@@ -1,22 +1,30 @@
 """The second witness: a JSON-RPC node of the chain, asked for receipts and the head.
 
-Source: Ethereum JSON-RPC specification (eth_blockNumber, eth_getTransactionReceipt); ERC-20's Transfer event.
+Source: Ethereum JSON-RPC specification (eth_blockNumber, eth_getTransactionReceipt, eth_getLogs,
+eth_getBlockByNumber); ERC-20's Transfer event.
 """
 
+import base64
+import http.client
+import json
 import os
+from collections import deque
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
-
-import requests
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from getsmart import config
 from getsmart.errors import ProviderUnavailable
 
 # The keccak-256 of the event signature of ERC-20 Transfer (EIP-20).
 TRANSFER_TOPIC = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
-_TIMEOUT = (2.0, 5.0)
+# The first four bytes of the keccak-256 of balanceOf(address) (EIP-20).
+_BALANCE_OF = "0x70a08231"
+_CONNECT_SECONDS, _READ_SECONDS = 2.0, 5.0
 _TRANSFER_TOPICS = 3
+_WINDOW_BLOCKS = 1_000  # what public nodes answer in one call
 
 
 class ChainUnavailable(ProviderUnavailable):
@@ -37,19 +45,22 @@ class TransferLog:
 
 
 @dataclass(frozen=True)
+class FoundTransfer:
+    """One Transfer found by its parties: where it stands, and its amount in base units."""
+
+    tx_hash: str
+    block_number: int
+    log_index: int
+    amount: int
+
+
+@dataclass(frozen=True)
 class Receipt:
     """What became of a mined transaction."""
 
     is_success: bool
     block_number: int
     transfers: tuple[TransferLog, ...]
-
-
-@cache
-def _session(_process_id: int) -> requests.Session:
-    session = requests.Session()
-    session.trust_env = False
-    return session
 
 
 def is_configured() -> bool:
@@ -74,6 +85,47 @@ def receipt(tx_hash: str) -> Receipt | None:
         raise ChainUnavailable("the node's receipt is malformed") from error
 
 
+def block_time(number: int) -> datetime:
+    """When a block was made. Raises ChainUnavailable, also where the node has no such block."""
+    block = _ask("eth_getBlockByNumber", [hex(number), False])
+    try:
+        return datetime.fromtimestamp(_number(block["timestamp"]), UTC)
+    except (KeyError, TypeError) as error:
+        raise ChainUnavailable("the node's block is malformed") from error
+
+
+def find_transfers(contract: str, sender: str, recipient: str, first: int, last: int) -> list[FoundTransfer]:
+    """Every Transfer of the contract between these two in blocks `first` to `last`, the oldest first.
+
+    Raises ChainUnavailable.
+    """
+    topics = [TRANSFER_TOPIC, _topic(sender), _topic(recipient)]
+    found: list[FoundTransfer] = []
+    for start in range(first, last + 1, _WINDOW_BLOCKS):
+        span = {"fromBlock": hex(start), "toBlock": hex(min(start + _WINDOW_BLOCKS - 1, last))}
+        logs = _ask("eth_getLogs", [{"address": contract, "topics": topics, **span}])
+        try:
+            found.extend(_found(log) for log in logs)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ChainUnavailable("the node's logs are malformed") from error
+    return found
+
+
+def balance_of(contract: str, address: str, block: int) -> int:
+    """What an address holds of an ERC-20 contract after a block, in base units. Raises ChainUnavailable."""
+    data = _BALANCE_OF + address[2:].lower().rjust(64, "0")
+    return _number(_ask("eth_call", [{"to": contract, "data": data}, hex(block)]))
+
+
+def _topic(address: str) -> str:
+    return "0x" + address[2:].lower().rjust(64, "0")
+
+
+def _found(log: dict[str, Any]) -> FoundTransfer:
+    number, index, amount = (_number(log[name]) for name in ("blockNumber", "logIndex", "data"))
+    return FoundTransfer(log["transactionHash"].lower(), number, index, amount)
+
+
 def _is_transfer(log: dict[str, Any]) -> bool:
     return len(log["topics"]) == _TRANSFER_TOPICS and log["topics"][0] == TRANSFER_TOPIC
 
@@ -94,7 +146,72 @@ def _ask(method: str, parameters: list[Any]) -> Any:
     question = {"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}
     url = config.read(config.ChainSettings).rpc_url or ""
     try:
-        answer = _session(os.getpid()).post(url, json=question, timeout=_TIMEOUT, allow_redirects=False).json()
-        return answer["result"]
-    except (requests.RequestException, ValueError, KeyError, TypeError) as error:
+        return json.loads(_post(url, json.dumps(question).encode()))["result"]
+    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as error:
         raise ChainUnavailable(f"{method}: {type(error).__name__}") from error
+
+
+# The standard library's client, as functions that only read would start slower with another one.
+@cache
+def _idle() -> dict[tuple[int, str], deque[http.client.HTTPConnection]]:
+    """Connections that wait for their next question, by process (none survives a fork) and URL."""
+    return {}
+
+
+def forget() -> None:
+    """Close what waits; for tests."""
+    for waiting in _idle().values():
+        for connection in waiting:
+            connection.close()
+    _idle.cache_clear()
+
+
+def _post(url: str, body: bytes) -> bytes:
+    """The body of a 200. A kept connection may have died in the meantime: then once more, on a fresh one."""
+    parts, idle = urlsplit(url), _idle().setdefault((os.getpid(), url), deque())
+    try:
+        kept = idle.pop()
+    except IndexError:
+        return _exchange(_connect(parts), parts, body, idle)
+    try:
+        return _exchange(kept, parts, body, idle)
+    except ConnectionError:
+        return _exchange(_connect(parts), parts, body, idle)
+
+
+def _connect(parts: SplitResult) -> http.client.HTTPConnection:
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    connection = kind(parts.hostname or "", parts.port, timeout=_CONNECT_SECONDS)
+    connection.connect()
+    connection.sock.settimeout(_READ_SECONDS)
+    return connection
+
+
+def _exchange(
+    connection: http.client.HTTPConnection,
+    parts: SplitResult,
+    body: bytes,
+    idle: deque[http.client.HTTPConnection],
+) -> bytes:
+    """One question and its answer; the connection is kept for the next, or closed where it failed."""
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    try:
+        connection.request("POST", target, body, _headers(parts))
+        response = connection.getresponse()
+        answer = response.read()
+    except BaseException:
+        connection.close()
+        raise
+    if connection.sock is not None:  # the other side has not said that it closes
+        idle.append(connection)
+    if response.status != http.HTTPStatus.OK:
+        raise http.client.HTTPException(f"status {response.status}")
+    return answer
+
+
+def _headers(parts: SplitResult) -> dict[str, str]:
+    headers = {"Content-Type": "application/json", "Accept": "application/json"}
+    if parts.username is not None:
+        login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        headers["Authorization"] = "Basic " + base64.b64encode(login.encode()).decode()
+    return headers

@@ -30,4 +30,5 @@ def set_clock(source: Callable[[], datetime] | None) -> None:
 
 def to_wire(moment: datetime) -> str:
     """RFC 3339 in UTC with milliseconds and Z."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+    # Not strftime: it leaves the zeros out of a year before 1000, and a caller may ask for such a moment.
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"

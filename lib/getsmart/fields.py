@@ -1,9 +1,11 @@
 """Field types shared by the doors, and the bases of bodies and queries, which refuse what they do not know."""
 
 import re
+from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 from getsmart.amounts import parse_units
@@ -11,11 +13,13 @@ from getsmart.ids import ULID_FORM
 
 # Deliberately narrower than RFC 5321: what real mailboxes look like, in ASCII, so that one person has one form.
 _EMAIL = re.compile(
-    r"[a-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[a-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
+    r"(?=[^@]{1,64}@)[a-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[a-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
     r"@(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]",
     re.ASCII,
 )
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)
+_EMAIL_PREFIX = re.compile(r"[a-z0-9!#$%&'*+/=?^_`{|}~@.-]{1,254}", re.ASCII)
+_MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,6})?Z", re.ASCII)
 _METADATA_NAME = re.compile(r"[A-Za-z0-9_-]{1,40}", re.ASCII)
 _METADATA_MOST = 50
 _METADATA_VALUE_LENGTH = 500
@@ -37,6 +41,19 @@ class Query(_Strict):
 def problem(code: str, sentence: str, *, field: str = "") -> PydanticCustomError:
     """A validation error whose sentence reaches the caller as it is; `field` is for a whole model."""
     return PydanticCustomError(code, "{sentence}", {"sentence": sentence, "field": field})
+
+
+def exactly_one(*names: str) -> Any:
+    """A model's validator: of these fields exactly one differs from its default. It knows its names, for the docs."""
+    listed = ", ".join(names[:-1]) + " and " + names[-1]
+
+    def check(model: Any) -> Any:
+        if sum(getattr(model, name) != type(model).model_fields[name].default for name in names) != 1:
+            raise problem("one_of", f"exactly one of {listed} must be given", field=names[0])
+        return model
+
+    check.exactly_one_of = names  # type: ignore[attr-defined]
+    return model_validator(mode="after")(check)
 
 
 def _amount(value: Any) -> int:
@@ -67,6 +84,22 @@ def _email(value: str) -> str:
         raise problem("email", str(error)) from None
 
 
+def _email_prefix(value: str) -> str:
+    prefix = value.strip(" \t").lower()
+    if not value.isascii() or not _EMAIL_PREFIX.fullmatch(prefix):
+        raise problem("email_prefix", "must be the beginning of an e-mail address")
+    return prefix
+
+
+def _moment(value: Any) -> datetime:
+    if not isinstance(value, str) or not _MOMENT.fullmatch(value):
+        raise problem("time", 'must be a time in UTC such as "2026-01-31T12:00:00Z", with at most 6 decimals')
+    try:
+        return datetime.fromisoformat(value)
+    except ValueError:
+        raise problem("time", "is no time of the calendar") from None
+
+
 def _address(value: str) -> str:
     if not _ADDRESS.fullmatch(value):
         raise problem("address", "must be 0x and 40 hexadecimal digits")
@@ -94,12 +127,59 @@ def _id(prefix: str) -> Any:
     return StringConstraints(pattern=rf"^{prefix}_{ULID_FORM}$")
 
 
-BaseUnits = Annotated[int, BeforeValidator(_amount), Field(json_schema_extra={"type": "string"})]
-Email = Annotated[str, AfterValidator(_email)]
-Address = Annotated[str, AfterValidator(_address)]
-WalletId = Annotated[str, _id("wlt")]
-TransactionId = Annotated[str, _id("txn")]
-Label = Annotated[str, StringConstraints(min_length=1, max_length=100), AfterValidator(_text)]
-Reason = Annotated[str, StringConstraints(min_length=1, max_length=500), AfterValidator(_text)]
-BadgeText = Annotated[str, StringConstraints(min_length=1, max_length=128), AfterValidator(_text)]
-Metadata = Annotated[dict[str, str], AfterValidator(_metadata)]
+def described(*examples: Any, **schema: Any) -> FieldInfo:
+    """What the API's description says of a type beyond what validates it: an example, a pattern that code checks."""
+    info: FieldInfo = Field(json_schema_extra={**schema, "examples": list(examples)})
+    return info
+
+
+AMOUNT_FORM = r"^(?!0(\.0+)?$)(0|[1-9][0-9]{0,12})(\.[0-9]{1,18})?$"
+TEXT_FORM = r"^[^\u0000]*$"
+_EMAIL_FORM = (
+    r"^[ \t]*(?=[^@ \t]{1,64}@)[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
+    r"@([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z][A-Za-z0-9-]{0,61}[A-Za-z0-9][ \t]*$"
+)
+_METADATA_SCHEMA: dict[str, Any] = {
+    "maxProperties": _METADATA_MOST,
+    "propertyNames": {"pattern": "^[A-Za-z0-9_-]{1,40}$"},
+    "additionalProperties": {"type": "string", "maxLength": _METADATA_VALUE_LENGTH, "pattern": TEXT_FORM},
+}
+
+BaseUnits = Annotated[int, BeforeValidator(_amount), described("1000", type="string", pattern=AMOUNT_FORM)]
+Email = Annotated[
+    str, AfterValidator(_email), described("ada@example.com", pattern=_EMAIL_FORM, maxLength=_EMAIL_LENGTH)
+]
+Address = Annotated[
+    str,
+    AfterValidator(_address),
+    described("0x8ba1f109551bD432803012645Ac136ddd64DBA72", pattern="^0x[0-9a-fA-F]{40}$"),
+]
+WalletId = Annotated[str, _id("wlt"), described("wlt_01ARZ3NDEKTSV4RRFFQ69G5FAV")]
+TransactionId = Annotated[str, _id("txn"), described("txn_01ARZ3NDEKTSV4RRFFQ69G5FAV")]
+KeyId = Annotated[str, _id("key"), described("key_01ARZ3NDEKTSV4RRFFQ69G5FAV")]
+BatchId = Annotated[str, _id("bat"), described("bat_01ARZ3NDEKTSV4RRFFQ69G5FAV")]
+EmailPrefix = Annotated[str, AfterValidator(_email_prefix), described("ada@", maxLength=_EMAIL_LENGTH)]
+Moment = Annotated[
+    datetime,
+    BeforeValidator(_moment),
+    described("2026-01-31T12:00:00Z", pattern=r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,6})?Z$"),
+]
+Label = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=100),
+    AfterValidator(_text),
+    described("Ada", pattern=TEXT_FORM),
+]
+Reason = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=500),
+    AfterValidator(_text),
+    described("a gift", pattern=TEXT_FORM),
+]
+BadgeText = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=128),
+    AfterValidator(_text),
+    described("rust-101", pattern=TEXT_FORM),
+]
+Metadata = Annotated[dict[str, str], AfterValidator(_metadata), described({"cohort": "7"}, **_METADATA_SCHEMA)]

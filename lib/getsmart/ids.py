@@ -5,6 +5,7 @@ Made here because the library for it costs a reading function a tenth of its sta
 
 import re
 import secrets
+from datetime import datetime
 from typing import Final
 
 from getsmart import clock
@@ -19,7 +20,16 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 
 def new_id(prefix: str) -> str:
     """A fresh id such as `txn_01J...`; prefixes are wlt txn bat whe evt dlv key req."""
-    number = int(clock.now().timestamp() * 1000) << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS)
+    return _id(prefix, int(clock.now().timestamp() * 1000), secrets.randbits(_RANDOM_BITS))
+
+
+def lowest_id(prefix: str, moment: datetime, shift_ms: int) -> str:
+    """What every id that is made `shift_ms` after `moment`, or later, is equal to or above."""
+    return _id(prefix, max(0, int(moment.timestamp() * 1000) + shift_ms), 0)
+
+
+def _id(prefix: str, at_ms: int, noise: int) -> str:
+    number = at_ms << _RANDOM_BITS | noise
     return prefix + "_" + "".join(_CROCKFORD[number >> 5 * place & 31] for place in reversed(range(_LENGTH)))
 
 

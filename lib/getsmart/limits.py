@@ -4,11 +4,9 @@ from functools import cache
 
 from getsmart import clock
 from getsmart.errors import RateLimited
-from getsmart.models import KeyRow
+from getsmart.models import DEFAULT_PER_HOUR, DEFAULT_PER_SECOND, KeyRow
 from getsmart.stores import keys
 
-DEFAULT_PER_SECOND = 10
-DEFAULT_PER_HOUR = 1_000
 _TOUCH_SECONDS = 60.0
 
 

@@ -16,7 +16,21 @@ from typing import Any, Literal, NotRequired, TypedDict
 
 from bson import Decimal128
 
+Scope = Literal[
+    "wallets:read",
+    "wallets:write",
+    "tokens:read",
+    "tokens:mint",
+    "tokens:transfer",
+    "treasury:transfer",
+    "tokens:burn",
+    "webhooks:read",
+    "webhooks:write",
+    "ops:read",
+    "admin",
+]
 Kind = Literal["mint", "transfer", "burn"]
+BatchStatus = Literal["accepting", "queued", "running", "completed"]
 Status = Literal["queued", "awaiting_consent", "submitted", "unknown", "confirmed", "failed", "cancelled", "expired"]
 
 MOVES: dict[Status, frozenset[Status]] = {
@@ -35,19 +49,47 @@ ISSUANCE, TREASURY, BURNED, EXTERNAL, SUPPLY = "issuance", "treasury", "burned",
 SYSTEM_ACCOUNTS = (ISSUANCE, TREASURY, BURNED, EXTERNAL)
 
 
+class AuditLine(TypedDict):
+    """Who changed something, from where, in which call; `what` where a row can change in several ways."""
+
+    key_id: str
+    source: str
+    request_id: str
+    at: datetime
+    what: NotRequired[str]
+
+
 @dataclass(frozen=True)
 class Caller:
-    """Who calls, as proven by an API key."""
+    """Who calls, as proven by an API key; `source` and `request_id` are those of the call, for the audit."""
 
     client_id: str
     key_id: str
     mode: str
     scopes: frozenset[str]
+    mint_per_day: int | None = None
+    treasury_per_day: int | None = None
+    source: str = ""
+    request_id: str = ""
 
     @property
     def is_admin(self) -> bool:
         """Whether this caller sees every client's rows."""
         return "admin" in self.scopes
+
+    @property
+    def view(self) -> str | None:
+        """The client whose rows this caller sees; None sees every client's."""
+        return None if self.is_admin else self.client_id
+
+    def may(self, scope: str) -> bool:
+        """Whether the key has this scope; an admin has all."""
+        return self.is_admin or scope in self.scopes
+
+    def audit(self, what: str, at: datetime) -> AuditLine:
+        """The line that goes into the row this caller changes: no personal data."""
+        line: AuditLine = {"key_id": self.key_id, "source": self.source, "request_id": self.request_id, "at": at}
+        return {**line, "what": what}
 
 
 @dataclass(frozen=True)
@@ -160,6 +202,74 @@ class TransactionRow(TypedDict):
     failure: NotRequired[dict[str, str]]
     is_unsummed: NotRequired[bool]
     batch_id: NotRequired[str]
+    batch_row: NotRequired[int]
+    consent_token: NotRequired[str]
+    consent_expires_at: NotRequired[datetime]
+    consent_from_block: NotRequired[int]
+    consent_candidates: NotRequired[list[str]]
+    consent_denied_at: NotRequired[datetime]
+
+
+class BatchRow(TypedDict):
+    """One airdrop: the claim on its reference and keys, and how far its rows have become transactions.
+
+    `held` is what is set aside for rows that are not transactions yet; `unfolded` counts those that are.
+    """
+
+    _id: str
+    version: int
+    client_id: str
+    key_id: str
+    reference: str
+    route: str
+    idempotency_keys: list[str]
+    body_digest: str
+    status: BatchStatus
+    amount: Decimal128
+    held: Decimal128
+    total: int
+    unfolded: int
+    audit: dict[str, Any]
+    created_at: datetime
+    updated_at: datetime
+    lease_until: datetime
+    merkle_root: NotRequired[str]
+    reply: NotRequired[StoredReply]
+    outbox: NotRequired[list[Event]]
+
+
+class AirdropRow(TypedDict):
+    """One row of an airdrop as it was accepted; its transaction is made by the tick."""
+
+    _id: str
+    batch_id: str
+    row: int
+    wallet_id: str
+    amount: Decimal128
+
+
+UNLISTED = ("request", "reply", "outbox", "audit")  # of a transaction's row: what no list shows, and need not be read
+
+
+class TransactionFilter(TypedDict, total=False):
+    """Which transactions a list is about; what is absent does not matter."""
+
+    wallet_id: str
+    status: Status
+    kind: Kind
+    batch_id: str
+    badge_id: str
+    created_after: datetime
+    created_before: datetime
+
+
+class WalletFilter(TypedDict, total=False):
+    """Which wallets a list is about; `email_prefix` is in lower case."""
+
+    email_prefix: str
+    label: str
+    created_after: datetime
+    created_before: datetime
 
 
 class WalletLink(TypedDict):
@@ -169,34 +279,57 @@ class WalletLink(TypedDict):
     label: str | None
     metadata: dict[str, str]
     linked_at: datetime
+    audit: NotRequired[list[AuditLine]]
 
 
 class WalletRow(TypedDict):
-    """One person's wallet, shared by the clients that are linked to it."""
+    """One person's wallet, shared by the clients that are linked to it; once erased it names nobody (no `email`)."""
 
     _id: str
-    email: str
+    email: NotRequired[str]
     address: str
     address_key: str
     created_at: datetime
     links: list[WalletLink]
     outbox: NotRequired[list[Event]]
+    erased_at: NotRequired[datetime]
+    erasure: NotRequired[AuditLine]
 
 
 class AccountRow(TypedDict):
-    """The running sums of one wallet's ledger account; `sequence` counts its entries."""
+    """The running sums of one wallet's ledger account; `sequence` counts its entries, the last one of `moved_at`."""
 
     _id: str
     posted: Decimal128
     available: Decimal128
     sequence: int
+    moved_at: NotRequired[datetime]
+
+
+class EntryRow(TypedDict):
+    """One line of a wallet's account: `account_sequence` numbers them without a gap, `at` never goes back."""
+
+    _id: str
+    transaction_id: str
+    account: str
+    direction: Literal["debit", "credit"]
+    amount: Decimal128
+    at: datetime
+    account_sequence: int
+    balance_after: Decimal128
+
+
+DEFAULT_PER_SECOND = 10
+DEFAULT_PER_HOUR = 1_000
 
 
 class KeyLimits(TypedDict, total=False):
-    """What a key may do at most; None means no limit."""
+    """What a key may do at most; None means no limit. A day's ceilings are base units as decimal strings."""
 
     per_second: int | None
     per_hour: int | None
+    mint_per_day: str | None
+    treasury_per_day: str | None
 
 
 class KeyRow(TypedDict):
@@ -213,6 +346,12 @@ class KeyRow(TypedDict):
     revoked_at: datetime | None
     allowed_ips: list[str]
     last_used_at: NotRequired[datetime]
+    audit: NotRequired[list[AuditLine]]
+
+
+def needs_consent(row: TransactionRow) -> bool:
+    """Whether a person has to approve this transaction: it takes from their wallet to give to another."""
+    return row["kind"] == "transfer" and row["origin"]["account"] != TREASURY
 
 
 def is_final(status: Status) -> bool:

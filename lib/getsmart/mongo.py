@@ -33,7 +33,7 @@ def _client(_process_id: int) -> MongoClient[Document]:
     settings = config.read(config.DatabaseSettings)
     try:
         return _connect(settings)
-    except ConfigurationError:
+    except (ConfigurationError, ValueError):
         # Its text may quote the URI, and the URI holds credentials.
         raise Misconfigured("environment: MONGODB_URI (invalid)") from None
 
@@ -59,8 +59,14 @@ def client() -> MongoClient[Document]:
 
 
 def database() -> Database[Document]:
-    """The database of this deployment; money is read and written with majority concern."""
-    return client().get_database(
+    """The database of this deployment; money is read and written with majority concern.
+
+    Raises ServerSelectionTimeoutError after 2 s when no server is there.
+    """
+    connected = client()
+    if not connected.topology_description.has_writable_server():
+        _ = connected.is_primary  # waits for a server: an operation would do so for its whole timeoutMS
+    return connected.get_database(
         config.read(config.DatabaseSettings).name,
         codec_options=CodecOptions(tz_aware=True),
         write_concern=WriteConcern("majority"),

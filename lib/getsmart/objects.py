@@ -1,12 +1,26 @@
 """The objects that callers see, made from the records we keep. Pure."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from bson import Decimal128
 
 from getsmart.amounts import format_units
 from getsmart.clock import to_wire
-from getsmart.models import SYSTEM_ACCOUNTS, AccountRow, Party, TransactionRow, WalletRow
+from getsmart.models import (
+    DEFAULT_PER_HOUR,
+    DEFAULT_PER_SECOND,
+    MOVES,
+    SYSTEM_ACCOUNTS,
+    AccountRow,
+    AirdropRow,
+    BatchRow,
+    EntryRow,
+    KeyRow,
+    Party,
+    TransactionRow,
+    WalletRow,
+)
 
 
 def amount(value: Decimal128) -> str:
@@ -23,8 +37,11 @@ def party(side: Party) -> dict[str, str]:
 
 
 def transaction(row: TransactionRow) -> dict[str, Any]:
-    """The transaction object of the API; fields that have no value yet are null."""
-    return {
+    """The transaction object of the API; fields that have no value yet are null.
+
+    Events and stored replies are made of it, so it never holds the consent token.
+    """
+    seen: dict[str, Any] = {
         "transaction_id": row["_id"],
         "kind": row["kind"],
         "status": row["status"],
@@ -43,19 +60,86 @@ def transaction(row: TransactionRow) -> dict[str, Any]:
         "updated_at": to_wire(row["updated_at"]),
         "timeline": [{"status": step["status"], "at": to_wire(step["at"])} for step in row["timeline"]],
     }
+    if "consent_expires_at" in row:
+        seen |= {"consent_token": None, "consent_expires_at": to_wire(row["consent_expires_at"])}
+    return seen
 
 
-def wallet(row: WalletRow, client_id: str, *, with_owner: bool = True) -> dict[str, Any]:
-    """The wallet object as `client_id` sees it; events carry it without the owner, who is a person."""
+def own_transaction(row: TransactionRow, client_id: str) -> dict[str, Any]:
+    """The same as `client_id` sees it: the consent token, while there is one, is shown to its own client alone."""
+    seen = transaction(row)
+    if "consent_token" in row and row["client_id"] == client_id:
+        seen["consent_token"] = row["consent_token"]
+    return seen
+
+
+def batch(row: BatchRow, counts: Mapping[str, int]) -> dict[str, Any]:
+    """The batch object; `counts` has its rows by the status of their transactions."""
+    return {
+        "batch_id": row["_id"],
+        "reference": row["reference"],
+        "status": row["status"],
+        "counts": {status: counts.get(status, 0) for status in MOVES},
+        "total": row["total"],
+        "merkle_root": row.get("merkle_root"),
+        "created_at": to_wire(row["created_at"]),
+    }
+
+
+def batch_row(row: AirdropRow, made: TransactionRow | None) -> dict[str, Any]:
+    """One row of a batch; until its turn comes it has no transaction yet, and counts as queued."""
+    return {
+        "row": row["row"],
+        "wallet_id": row["wallet_id"],
+        "amount": amount(row["amount"]),
+        "transaction_id": made["_id"] if made else None,
+        "status": made["status"] if made else "queued",
+        "tx_hash": made.get("tx_hash") if made else None,
+    }
+
+
+def wallet(row: WalletRow, client_id: str) -> dict[str, Any]:
+    """The wallet object as `client_id` sees it; an erased one names nobody."""
     link = next((link for link in row["links"] if link["client_id"] == client_id), None)
-    seen: dict[str, Any] = {
+    return {
         "wallet_id": row["_id"],
+        "owner": {"email": row.get("email")},
         "address": row["address"],
         "label": link["label"] if link else None,
         "metadata": link["metadata"] if link else {},
         "created_at": to_wire(row["created_at"]),
+        "erased_at": to_wire(row["erased_at"]) if "erased_at" in row else None,
     }
-    return {**seen, "owner": {"email": row["email"]}} if with_owner else seen
+
+
+def wallet_event(row: WalletRow) -> dict[str, Any]:
+    """The wallet as an event tells of it: events are kept for ever, so nothing that somebody wrote about a person."""
+    return {"wallet_id": row["_id"], "address": row["address"], "created_at": to_wire(row["created_at"])}
+
+
+def key(row: KeyRow) -> dict[str, Any]:
+    """The key object, without its secret; limits as they count, None where there is none."""
+    limits = row["limits"]
+    ends = {name: row[name] for name in ("expires_at", "revoked_at")} | {"last_used_at": row.get("last_used_at")}
+    return {
+        "key_id": row["_id"],
+        "client_id": row["client_id"],
+        "mode": row["mode"],
+        "scopes": row["scopes"],
+        "allowed_ips": row["allowed_ips"],
+        "limits": {
+            "per_second": limits.get("per_second", DEFAULT_PER_SECOND),
+            "per_hour": limits.get("per_hour", DEFAULT_PER_HOUR),
+            "mint_per_day": _daily(limits.get("mint_per_day")),
+            "treasury_per_day": _daily(limits.get("treasury_per_day")),
+        },
+        "created_at": to_wire(row["created_at"]),
+        **{name: to_wire(at) if at else None for name, at in ends.items()},
+    }
+
+
+def _daily(units: str | None) -> str | None:
+    return None if units is None else format_units(int(units))
 
 
 def balance(wallet_id: str, account: AccountRow | None, pending_in: int, as_of: str) -> dict[str, Any]:
@@ -71,3 +155,36 @@ def balance(wallet_id: str, account: AccountRow | None, pending_in: int, as_of: 
         "ledger_sequence": account["sequence"] if account else 0,
         "as_of": as_of,
     }
+
+
+def past_balance(wallet_id: str, entry: EntryRow | None, as_of: str) -> dict[str, Any]:
+    """The balance object of a moment that has passed: the ledger keeps what was posted, not what was under way."""
+    return {
+        "wallet_id": wallet_id,
+        "posted": amount(entry["balance_after"]) if entry else "0",
+        "pending_in": None,
+        "pending_out": None,
+        "available": None,
+        "ledger_sequence": entry["account_sequence"] if entry else 0,
+        "as_of": as_of,
+    }
+
+
+def entry(row: EntryRow, cause: TransactionRow | None) -> dict[str, Any]:
+    """A line of a statement; `cause` is its transaction where that is the client's own, else all of it stays null."""
+    seen: dict[str, Any] = {
+        "sequence": row["account_sequence"],
+        "at": to_wire(row["at"]),
+        "direction": row["direction"],
+        "amount": amount(row["amount"]),
+        "balance": amount(row["balance_after"]),
+        "transaction_id": None,
+        "kind": None,
+        "reason": None,
+        "counterparty": None,
+    }
+    if cause is None:
+        return seen
+    other = cause["origin"] if cause["target"]["account"] == row["account"] else cause["target"]
+    own = {"transaction_id": cause["_id"], "kind": cause["kind"], "reason": cause.get("reason")}
+    return {**seen, **own, "counterparty": party(other)}

@@ -11,15 +11,16 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ValidationError
 
-from getsmart import log, replies
+from getsmart import log, replies, warm
 from getsmart.errors import (
     DatabaseUnavailable,
+    ForbiddenScope,
     GetSmartError,
     Internal,
     InvalidJson,
@@ -75,6 +76,16 @@ class Request(Generic[Input]):
             raise Internal("this endpoint takes no input")
         return self.valid_input
 
+    def require(self, scope: str) -> None:
+        """Raise ForbiddenScope unless the key has this scope; for a call whose scope depends on what it asks for."""
+        if not self.caller.may(scope):
+            raise ForbiddenScope(f"{self.caller.key_id} lacks {scope}")
+
+    @property
+    def media_type(self) -> str:
+        """What the body says it is, in lower case and without parameters."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
     @property
     def source(self) -> str:
         """The caller's address as the platform's front end saw it: the last hop it added."""
@@ -96,7 +107,8 @@ class Contract(Generic[Input]):
     """What an endpoint promises for one method; the API's description is generated from it.
 
     `takes` is the model of the query (GET, DELETE) or of the body; `reads` makes the body's content of the request, by
-    default one JSON object.
+    default one JSON object. `also` are scopes that admit beside `scope`: which of them a call needs depends on what it
+    asks for, and whoever handles it asks for that one (Request.require).
     """
 
     method: str
@@ -104,21 +116,23 @@ class Contract(Generic[Input]):
     takes: type[Input] | None
     handler: Handler[Input]
     reads: Callable[[Request[Any]], Any] | None = None
+    also: tuple[str, ...] = ()
 
     def answer(self, request: Request[Input]) -> Reply:
         """Understand the request, cheap refusals first, and hand it over. Raises what either raises."""
         token = _token(request.headers) if self.scope is not None else ""
         in_query = self.method in _IN_QUERY
         if self.takes is not None and not in_query:
-            request.json = (self.reads or _read_json)(request)
+            request.json = (self.reads or read_json)(request)
         if self.scope is not None:
             from getsmart.auth import admit
 
-            request.proven_caller = admit(token, self.scope, request.source, request.reply_headers)
+            caller = admit(token, self.scope, request.source, request.reply_headers, also=self.also)
+            request.proven_caller = replace(caller, request_id=request.request_id)
         if self.takes is not None:
-            request.valid_input = _validate(self.takes, _read_query(request.query) if in_query else request.json)
+            request.valid_input = _validate(self.takes, read_query(request.query) if in_query else request.json)
         if request.query and self.reads is None and not (in_query and self.takes):
-            _validate(_NoQuery, _read_query(request.query))
+            refuse_query(request.query)
         return self.handler(request)
 
 
@@ -137,12 +151,13 @@ def endpoint(
     scope: str | None = None,
     takes: type[Input] | None = None,
     reads: Callable[[Request[Any]], Any] | None = None,
+    also: tuple[str, ...] = (),
 ) -> Callable[[Handler[Input]], Main]:
     """Make `main(event, context)` of a handler that answers one method; see Contract.
 
     `scope` is what the API key must have; None means the endpoint authenticates nobody.
     """
-    return lambda handler: _main_of((Contract(method, scope, takes, handler, reads),))
+    return lambda handler: _main_of((Contract(method, scope, takes, handler, reads, also),))
 
 
 def resource(*methods: Main) -> Main:
@@ -152,6 +167,7 @@ def resource(*methods: Main) -> Main:
 
 def _main_of(contracts: tuple[Contract[Any], ...]) -> Main:
     def main(event: dict[str, Any], context: Any) -> dict[str, Any]:
+        warm.ready()
         started = time.perf_counter()
         request, problem = _read(event, _route(context))
         reply = replies.failure(problem, request.request_id) if problem else _answer(contracts, request)
@@ -237,18 +253,26 @@ def _bytes(http: Mapping[str, Any]) -> bytes:
     return raw
 
 
-def _read_json(request: Request[Any]) -> dict[str, Any]:
+def read_json(request: Request[Any]) -> dict[str, Any]:
     """One JSON object in UTF-8. Raises UnsupportedMediaType or InvalidJson; duplicate names are no valid object."""
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != "application/json":
-        raise UnsupportedMediaType(media_type[:60])
+    if request.media_type != "application/json":
+        raise UnsupportedMediaType(request.media_type[:60])
     try:
-        content = json.loads(request.body.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
-        json.dumps(content, ensure_ascii=False).encode()  # unpaired surrogates can't be kept or sent
-    except (ValueError, RecursionError) as error:
-        raise InvalidJson(type(error).__name__) from None
+        content = parse_json(request.body)
+    except ValueError as error:
+        raise InvalidJson(str(error)[:60]) from None
     if not isinstance(content, dict):
         raise InvalidJson("the body is no object")
+    return content
+
+
+def parse_json(raw: bytes) -> Any:
+    """What JSON in UTF-8 says. Raises ValueError for anything else, also duplicate names and unpaired surrogates."""
+    try:
+        content = json.loads(raw.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
+        json.dumps(content, ensure_ascii=False).encode()  # unpaired surrogates can't be kept or sent
+    except (ValueError, RecursionError) as error:
+        raise ValueError(type(error).__name__) from None
     return content
 
 
@@ -263,7 +287,12 @@ def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
-def _read_query(query: str) -> dict[str, str]:
+def refuse_query(query: str) -> None:
+    """Raise InvalidRequest for each name in the query of an endpoint that takes none."""
+    _validate(_NoQuery, read_query(query))
+
+
+def read_query(query: str) -> dict[str, str]:
     """The names and values of a query string. Raises InvalidRequest for a repeated name or broken encoding."""
     try:
         pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query), errors="strict", max_num_fields=50)
@@ -281,11 +310,11 @@ def _validate(model: type[Input], content: Any) -> Input:
         return model.model_validate(content)
     except ValidationError as error:
         problems = error.errors(include_url=False, include_input=False)[:_MOST_DETAILS]
-        details = [_detail(item) for item in problems]
+        details = [describe(item) for item in problems]
         raise InvalidRequest("; ".join(sorted({item["field"] for item in details})), details=details) from None
 
 
-def _detail(item: Any) -> dict[str, str]:
+def describe(item: Any) -> dict[str, str]:
     """Name the field as the caller wrote it; the value itself is never repeated."""
     name = ".".join(str(part) for part in item["loc"]) or item.get("ctx", {}).get("field") or "body"
     problems = {"missing": "is required", "extra_forbidden": "is not known"}

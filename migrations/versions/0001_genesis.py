@@ -47,7 +47,8 @@ VALIDATORS = {
 
 TEXT = {"$type": "string"}
 INDEXES = [
-    ("wallets", [("email", 1)], "email", {"unique": True, "partialFilterExpression": {"email": TEXT}}),
+    # Sparse and not partial: MongoDB does not use an index that is partial on $type for a plain equality.
+    ("wallets", [("email", 1)], "email", {"unique": True, "sparse": True}),
     ("wallets", [("address_key", 1)], "address", {"unique": True}),
     ("wallets", [("links.client_id", 1), ("created_at", 1)], "client", {}),
     ("wallets", [("outbox.created_at", 1)], "outbox", {"sparse": True}),
@@ -64,12 +65,7 @@ INDEXES = [
         "settlement",
         {"unique": True, "partialFilterExpression": {"settlement.tx_hash": TEXT}},
     ),
-    (
-        "transactions",
-        [("metakeep_transaction_id", 1)],
-        "metakeep",
-        {"unique": True, "partialFilterExpression": {"metakeep_transaction_id": TEXT}},
-    ),
+    ("transactions", [("metakeep_transaction_id", 1)], "metakeep", {"unique": True, "sparse": True}),
     ("transactions", [("status", 1), ("due_at", 1)], "due", {}),
     ("transactions", [("status", 1), ("created_at", 1)], "oldest", {}),
     ("transactions", [("incoming_wallet_id", 1)], "incoming", {"sparse": True}),

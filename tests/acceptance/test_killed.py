@@ -27,7 +27,7 @@ def is_idle(system: System) -> bool:
 
 @pytest.mark.parametrize("kind", ["hold", "reply_lost"])
 def test_killed_between_effect_and_write(fresh_system: System, kind: str) -> None:
-    """MetaKeep has minted, we never heard of it: after a restart the transaction is confirmed, with one Transfer log."""
+    """MetaKeep has minted, we never heard of it: after a restart it is confirmed, with one Transfer log."""
     system = fresh_system
     wallet = system.wallet("killed@example.com")
     body = {"wallet_id": wallet["wallet_id"], "amount": "11"}

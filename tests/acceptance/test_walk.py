@@ -100,7 +100,7 @@ def test_curl_lines_of_the_readme(running: System, repository: Path) -> None:
     answers = []
     for command in commands:
         done = subprocess.run(
-            ["sh", "-c", command], env=names | {"PATH": "/usr/bin:/bin"}, capture_output=True, text=True
+            ["sh", "-c", command], env=names | {"PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=False
         )
         assert '"status":"success"' in done.stdout, (command, done.stdout, done.stderr)
         answers.append(done.stdout)

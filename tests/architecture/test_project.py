@@ -36,11 +36,13 @@ def read_by_the_library() -> set[str]:
 
 
 def handler_lines(source: str) -> int:
-    """Lines of the module's `main`, from its decorators to its end."""
-    tree = ast.parse(source)
-    main = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "main")
-    first = min([main.lineno, *(decorator.lineno for decorator in main.decorator_list)])
-    return (main.end_lineno or first) - first + 1
+    """Lines of the module's longest handler (`main`, or one for each method), from its decorators to its end."""
+    handlers = [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
+    return max(
+        (handler.end_lineno or 0) - min([handler.lineno, *(line.lineno for line in handler.decorator_list)]) + 1
+        for handler in handlers
+        if handler.decorator_list or handler.name == "main"
+    )
 
 
 def problems(function: Function) -> list[str]:

@@ -12,11 +12,12 @@ def _tree(error: type[errors.GetSmartError]) -> set[type[errors.GetSmartError]]:
     return {error, *(found for child in error.__subclasses__() for found in _tree(child))}
 
 
-def test_error_table_is_the_error_tree(repository: Path) -> None:
-    """docs/api.md has each code with its status, once, and no other."""
-    table = re.findall(r"^\| `([a-z_]+)` \| (\d{3}) \|", (repository / "docs/api.md").read_text(), re.MULTILINE)
-    assert len(table) == len(set(table))
-    assert {(code, int(status)) for code, status in table} == {(e.code, e.status) for e in _tree(errors.GetSmartError)}
+def test_the_guide_to_errors_is_the_error_tree(repository: Path) -> None:
+    """docs/errors.md has a section for each code that opens with its status, once, and no other."""
+    sections = re.findall(r"^## ([a-z_]+)\n\n(\d{3})\. ", (repository / "docs/errors.md").read_text(), re.MULTILINE)
+    assert len(sections) == len(set(sections))
+    told = {(code, int(status)) for code, status in sections}
+    assert told == {(error.code, error.status) for error in _tree(errors.GetSmartError)}
 
 
 def test_drawing_is_the_state_machine(repository: Path) -> None:
@@ -29,8 +30,10 @@ def test_drawing_is_the_state_machine(repository: Path) -> None:
 def test_every_web_function_is_documented(repository: Path) -> None:
     """README's table and the sections of docs/api.md are the functions on the web, each with its method."""
     on_web = {f"/v1/{function.package}/{function.name}" for function in load(repository) if function.web}
-    listed = re.findall(r"^\| `(GET|POST|PATCH|DELETE) (/v1/\S+)` \|", (repository / "README.md").read_text(), re.M)
-    described = re.findall(r"^### (GET|POST|PATCH|DELETE) (/v1/\S+)$", (repository / "docs/api.md").read_text(), re.M)
+    methods = "(GET|POST|PATCH|DELETE)"
+    readme, reference = ((repository / name).read_text() for name in ("README.md", "docs/api.md"))
+    listed = re.findall(rf"^\| `{methods} (/v1/\S+)` \|", readme, re.MULTILINE)
+    described = re.findall(rf"^### {methods} (/v1/\S+)$", reference, re.MULTILINE)
     assert {path for _, path in listed} == on_web
     assert sorted(listed) == sorted(described)
 

@@ -1,5 +1,7 @@
 """The second witness: what a node says, and what it fails to say."""
 
+import base64
+import contextlib
 from typing import Any
 
 import pytest
@@ -131,3 +133,67 @@ def test_the_sandboxs_chain_is_read(bench: Bench) -> None:
     (log,) = found.transfers
     assert (log.contract, log.recipient) == (bench.sandbox.token_address.lower(), bench.wallet["address"].lower())
     assert (log.sender, log.amount, log.log_index) == ("0x" + "0" * 40, 3 * 10**18, 0)
+
+
+def test_a_balance_is_read_from_the_contract(node_at: Any) -> None:
+    """balanceOf(address) after a given block, in base units."""
+    with Node({"eth_call": "0x" + f"{5:064x}"}) as node:
+        node_at(node.url)
+        assert chain.balance_of(TOKEN, ALICE, 16) == 5
+        node.results["eth_call"] = "0x"
+        with pytest.raises(ChainUnavailable):
+            chain.balance_of(TOKEN, ALICE, 16)
+    call, block = node.questions[0]["params"]
+    assert (call["to"], block) == (TOKEN, "0x10")
+    assert call["data"] == "0x70a08231" + "0" * 24 + ALICE[2:].lower()
+
+
+def test_a_kept_connection_that_died_is_replaced(node_at: Any) -> None:
+    """After a freeze the node has long hung up: the question is asked again, on a fresh connection, once."""
+    answer = b'{"result":"0x1"}'
+    kept = reply(200, answer).replace(b"Connection: close\r\n", b"")
+    with Wire([kept, reply(200, answer)]) as wire:  # it hangs up after each answer, and only says so with the second
+        node_at(wire.url)
+        assert [chain.head(), chain.head()] == [1, 1]
+    with Wire([kept, CUT]) as wire:
+        node_at(wire.url)
+        assert chain.head() == 1
+        with pytest.raises(ChainUnavailable):
+            chain.head()
+        assert len(wire.requests) == 2
+
+
+def test_one_connection_answers_many_questions(node_at: Any) -> None:
+    """Kept between questions, also after an answer that was no good; closed when it is forgotten."""
+    with Node({"eth_blockNumber": "0x1"}) as node:
+        node_at(node.url)
+        for result in ("0x1", None, "0x2"):
+            node.results["eth_blockNumber"] = result
+            with contextlib.suppress(ChainUnavailable):
+                chain.head()
+        (waiting,) = (idle for (_, url), idle in chain._idle().items() if url == node.url)
+        assert len(waiting) == 1
+        chain.forget()
+        assert chain._idle() == {}
+
+
+def test_path_query_and_login_of_the_url_are_used(node_at: Any) -> None:
+    """Nodes are rented with a key in the path, the query or as a login; the log never shows any of them."""
+    with Wire([reply(200, b'{"result":"0x1"}')]) as wire:
+        node_at(wire.url.replace("http://", "http://us%40er:p%3Aw@") + "/v2/key?chain=1")  # pragma: allowlist secret
+        assert chain.head() == 1
+        node_at(wire.url)
+        assert chain.head() == 1
+    first, second = wire.requests
+    assert first.line == "POST /v2/key?chain=1 HTTP/1.1"
+    assert first.headers["authorization"] == "Basic " + base64.b64encode(b"us@er:p:w").decode()
+    assert second.line == "POST / HTTP/1.1"
+    assert "authorization" not in second.headers
+
+
+def test_a_url_that_is_none_is_an_outage(node_at: Any) -> None:
+    """Whatever stands in the variable, the caller is told to come again."""
+    for url in ("nonsense", "http://", "http://127.0.0.1:notaport", "https://127.0.0.1:9/"):
+        node_at(url)
+        with pytest.raises(ChainUnavailable):
+            chain.head()

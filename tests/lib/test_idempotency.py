@@ -41,7 +41,8 @@ def test_a_key_is_bound_to_client_path_and_body(key: str) -> None:
     """The claim says who asks, where, for what, and from which address."""
     claim = claim_of(request(key, {"b": [1, "\u00e4"], "a": None}))
     digest = hashlib.sha256(b'{"a":null,"b":[1,"\\u00e4"]}').hexdigest()
-    assert (claim.caller, claim.route, claim.idempotency_key, claim.body_digest) == (CALLER, "/v1/tokens/mint", key, digest)
+    assert (claim.caller, claim.route) == (CALLER, "/v1/tokens/mint")
+    assert (claim.idempotency_key, claim.body_digest) == (key, digest)
     assert (claim.request_id, claim.source) == ("req_1", "192.0.2.7")
 
 

@@ -128,7 +128,8 @@ def test_the_smaller_rest_is_told(make_row: Callable[..., KeyRow]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "limit"), [({}, "10"), ({"per_second": None}, "1000"), ({"per_hour": None}, "10"), ({"per_second": 3}, "3")]
+    ("given", "limit"),
+    [({}, "10"), ({"per_second": None}, "1000"), ({"per_hour": None}, "10"), ({"per_second": 3}, "3")],
 )
 def test_a_key_has_ten_a_second_and_a_thousand_an_hour_unless_it_says_otherwise(
     make_row: Callable[..., KeyRow], given: KeyLimits, limit: str

@@ -14,7 +14,8 @@ from local.sandbox.credentials import random_secret
 
 def test_an_event_is_one_json_line(capsys: pytest.CaptureFixture[str]) -> None:
     """Time, level and name first; a None is left out; line breaks and any script survive as JSON."""
-    log.event("a.b", request_id="req_1", absent=None, text="two\nlines \u00e4 \ud800", at_all=datetime(2026, 1, 1, tzinfo=UTC))
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    log.event("a.b", request_id="req_1", absent=None, text="two\nlines \u00e4 \ud800", moment=moment)
     text = capsys.readouterr().out
     assert text.count("\n") == 1
     line = json.loads(text)
@@ -29,7 +30,8 @@ def test_a_failure_names_its_type_and_is_cut(capsys: pytest.CaptureFixture[str])
     """The text of a foreign exception is redacted and at most 500 characters long."""
     log.failure("x.failed", RuntimeError("for bob@example.com " + "y" * 600 + "!"), route="/v1/x")
     line = json.loads(capsys.readouterr().out)
-    assert (line["level"], line["event"], line["error_type"], line["route"]) == ("error", "x.failed", "RuntimeError", "/v1/x")
+    assert (line["level"], line["event"]) == ("error", "x.failed")
+    assert (line["error_type"], line["route"]) == ("RuntimeError", "/v1/x")
     assert len(line["error"]) == 500
     assert "bob" not in line["error"]
 
@@ -39,14 +41,14 @@ def test_a_failure_names_its_type_and_is_cut(capsys: pytest.CaptureFixture[str])
     [
         tokens.render(tokens.issue("test", new_id("key"))),
         tokens.render(tokens.issue("live", new_id("key"))),
-        "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+        "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",  # pragma: allowlist secret
         random_secret(),
         "-" + "a" * 41 + "-",
         "account_secret_" + random_secret(),
         "bob@example.com",
         "o'brien+{x}@example.co.uk",
-        "mongodb://user:pass@host:27017/db?authSource=admin",
-        "mongodb+srv://user:pass@cluster.example.com",
+        "mongodb://user:pass@host:27017/db?authSource=admin",  # pragma: allowlist secret
+        "mongodb+srv://user:pass@cluster.example.com",  # pragma: allowlist secret
     ],
     ids=["test key", "live key", "webhook", "raw", "dashes", "account", "email", "odd email", "uri", "srv"],
 )
@@ -59,7 +61,9 @@ def test_secrets_are_redacted(secret: str) -> None:
     assert log.redact(f"at {secret} twice").endswith(" twice")
 
 
-@pytest.mark.parametrize("text", ["0x" + "ab" * 32, "txn_01ARZ3NDEKTSV4RRFFQ69G5FAV", "E11000 duplicate key", "key_1 lacks a:b"])
+@pytest.mark.parametrize(
+    "text", ["0x" + "ab" * 32, "txn_01ARZ3NDEKTSV4RRFFQ69G5FAV", "E11000 duplicate key", "key_1 lacks a:b"]
+)
 def test_ids_are_not(text: str) -> None:
     """Hashes and ids are what a log is for."""
     assert log.redact(text) == text

@@ -5,6 +5,7 @@ import socket
 import time as real_time
 from collections.abc import Iterator
 from decimal import Inexact
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -19,7 +20,7 @@ from tests.edge import Raw, assert_refused
 from tests.support import Client
 
 HEALTH = "ops/health"
-A_KEY = "gsk_test_01ARZ3NDEKTSV4RRFFQ69G5FAV_" + "0" * 64
+A_KEY = "gsk_test_01ARZ3NDEKTSV4RRFFQ69G5FAV_" + "0" * 64  # pragma: allowlist secret
 
 
 @pytest.fixture(autouse=True)
@@ -47,14 +48,14 @@ def point(monkeypatch: pytest.MonkeyPatch, uri: str) -> None:
 def closed() -> str:
     """The address of a port where nobody listens."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        return f"mongodb://user:s3cret@127.0.0.1:{listener.getsockname()[1]}/"
+        return f"mongodb://user:s3cret@127.0.0.1:{listener.getsockname()[1]}/"  # pragma: allowlist secret
 
 
 def test_a_process_has_one_client_until_it_forks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Warm calls reuse it; a child process never uses its parent's; forgetting closes it."""
     first = mongo.client()
     assert mongo.client() is first
-    monkeypatch.setattr(os, "getpid", lambda: 1)
+    monkeypatch.setattr(mongo, "os", SimpleNamespace(getpid=lambda: 1, environ=os.environ))
     other = mongo.client()
     assert other is not first
     mongo.forget()
@@ -80,7 +81,12 @@ def test_the_client_is_made_for_a_function_that_freezes(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(
-    "uri", ["nonsense", "http://127.0.0.1", "mongodb://user:s3@cret@127.0.0.1:port/", "mongodb://127.0.0.1/?w=-1"]
+    "uri",
+    [
+        "http://127.0.0.1",
+        "mongodb://user:s3cret@127.0.0.1:port/",  # pragma: allowlist secret
+        "mongodb://user:s3/cret@127.0.0.1/",  # pragma: allowlist secret
+    ],
 )
 def test_an_address_that_is_none_is_misconfigured(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], uri: str
@@ -91,12 +97,13 @@ def test_an_address_that_is_none_is_misconfigured(
         mongo.client()
     answer = Client(A_KEY).get("tokens/info")
     assert_refused(answer, 503, "misconfigured")
-    assert "s3" not in capsys.readouterr().out.replace("us3", "") or "s3@cret" not in answer.text
+    logged = capsys.readouterr().out
+    assert "MONGODB_URI" in logged
+    assert uri not in logged + answer.text
+    assert "s3" not in (logged + answer.text).replace(answer.headers["X-Request-Id"], "")
 
 
-def test_a_database_that_is_down_is_503(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_database_that_is_down_is_503(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Refusals that need no database still come; the others are database_unavailable, and name no host."""
     monkeypatch.setattr(mongo, "_SERVER_SELECTION_MS", 200)
     point(monkeypatch, closed())
@@ -107,9 +114,6 @@ def test_a_database_that_is_down_is_503(
     logged = capsys.readouterr().out
     assert "127.0.0.1" not in answer.text
     assert "s3cret" not in logged + answer.text
-    health = Client(None).get(HEALTH)
-    assert health.status == 503
-    assert health.json["data"]["checks"].keys() == {"database"}
 
 
 @pytest.mark.usefixtures("deaf")
@@ -191,8 +195,10 @@ def test_nobody_home_is_a_connection_failure(monkeypatch: pytest.MonkeyPatch) ->
     """The driver's own words for it are what the edge recognises."""
     monkeypatch.setattr(mongo, "_SERVER_SELECTION_MS", 100)
     point(monkeypatch, closed())
+    started = real_time.monotonic()
     with pytest.raises(ServerSelectionTimeoutError):
-        mongo.client().admin.command("ping")
+        mongo.database()
+    assert real_time.monotonic() - started < 2
 
 
 def real_moment() -> object:

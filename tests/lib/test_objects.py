@@ -65,7 +65,7 @@ def test_a_fresh_transaction_has_nulls_for_what_it_has_not_yet() -> None:
 
 
 def test_a_wallet_is_seen_with_ones_own_label() -> None:
-    """By a linked client, by one that is not, and without its owner in events."""
+    """By a linked client, by one that is not, and without anything that somebody wrote in events."""
     assert objects.wallet(WALLET, "one") == {
         "wallet_id": "wlt_1",
         "address": "0xAb",
@@ -73,10 +73,11 @@ def test_a_wallet_is_seen_with_ones_own_label() -> None:
         "metadata": {"a": "1"},
         "created_at": WIRE,
         "owner": {"email": "ada@example.com"},
+        "erased_at": None,
     }
     stranger = objects.wallet(WALLET, "two")
     assert (stranger["label"], stranger["metadata"]) == (None, {})
-    assert "owner" not in objects.wallet(WALLET, "one", with_owner=False)
+    assert objects.wallet_event(WALLET) == {"wallet_id": "wlt_1", "address": "0xAb", "created_at": WIRE}
 
 
 def test_a_balance_says_what_is_held() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from getsmart import clock, tokens
+from getsmart.models import AuditLine
 from getsmart.stores import keys
 from local import prepare
 from ops.keys import SCOPES
@@ -34,7 +35,16 @@ def test_a_key_is_made_kept_and_given_again(file: Path, capsys: pytest.CaptureFi
     assert len(row["scopes"]) == len(set(SCOPES))
 
 
-@pytest.mark.parametrize("content", ["", "{}", "[]", '{"api_key": "nonsense"}', '{"api_key": 1}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{}",
+        "[]",
+        '{"api_key": "nonsense"}',  # pragma: allowlist secret
+        '{"api_key": 1}',
+    ],
+)
 def test_a_file_without_a_key_is_replaced(file: Path, capsys: pytest.CaptureFixture[str], content: str) -> None:
     """Whatever stands in it."""
     file.write_text(content)
@@ -45,7 +55,9 @@ def test_a_file_without_a_key_is_replaced(file: Path, capsys: pytest.CaptureFixt
 def test_a_key_that_no_longer_works_is_replaced(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One that was revoked, and one that the database does not know, as after its data was removed."""
     first = prepared(file, capsys)
-    keys.revoke(tokens.parse(first).key_id, clock.now())
+    at = clock.now()
+    line: AuditLine = {"key_id": "operator", "source": "terminal", "request_id": "req_1", "at": at}
+    keys.revoke(tokens.parse(first).key_id, at, line)
     second = prepared(file, capsys)
     assert second != first
     file.write_text(json.dumps({"api_key": tokens.render(tokens.issue("test", "key_01JD0000000000000000000000"))}))

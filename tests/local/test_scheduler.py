@@ -4,7 +4,7 @@ import json
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from textwrap import dedent
 
@@ -40,18 +40,20 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.fixture
-def scheduler(project: Path) -> Iterator[subprocess.Popen[str]]:
-    """The running program."""
-    process = programs.start("local.scheduler", "--root", str(project))
-    yield process
-    process.kill()
-    process.communicate()
+@pytest.fixture(params=[(), ("--isolated",)], ids=["in_process", "isolated"])
+def schedule(project: Path, request: pytest.FixtureRequest) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
+    """Write the scheduled function, and start the program; the same in both modes unless a test says otherwise."""
+    started: list[subprocess.Popen[str]] = []
 
+    def start(code: str) -> subprocess.Popen[str]:
+        (project / "packages" / "ops" / "work" / "__main__.py").write_text(dedent(code))
+        started.append(programs.start("local.scheduler", "--root", str(project), *request.param))
+        return started[-1]
 
-def work(project: Path, code: str) -> None:
-    """Write the scheduled function."""
-    (project / "packages" / "ops" / "work" / "__main__.py").write_text(dedent(code))
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
 
 
 def announced(process: subprocess.Popen[str]) -> dict[str, list[str]]:
@@ -61,11 +63,12 @@ def announced(process: subprocess.Popen[str]) -> dict[str, list[str]]:
     return found
 
 
-def test_a_run_that_fails_is_logged_and_the_next_one_follows(project: Path, scheduler: subprocess.Popen[str]) -> None:
+def test_a_run_that_fails_is_logged_and_the_next_one_follows(
+    project: Path, schedule: Callable[[str], subprocess.Popen[str]]
+) -> None:
     """The function gets an empty event and a context with its time limit; its failures end only one run."""
     seen = project / "seen"
-    work(
-        project,
+    scheduler = schedule(
         f"""
         from pathlib import Path
         def main(event, context):
@@ -84,11 +87,12 @@ def test_a_run_that_fails_is_logged_and_the_next_one_follows(project: Path, sche
     assert "ops/work: this run failed" in err
 
 
-def test_sigterm_ends_it_in_the_middle_of_a_run(project: Path, scheduler: subprocess.Popen[str]) -> None:
-    """At once, but what the run has to let go of is let go."""
+def test_sigterm_ends_it_in_the_middle_of_a_run(
+    project: Path, schedule: Callable[[str], subprocess.Popen[str]], request: pytest.FixtureRequest
+) -> None:
+    """At once; in process, what the run has to let go of is let go; isolated, it is killed as on the platform."""
     begun, tidied = project / "begun", project / "tidied"
-    work(
-        project,
+    scheduler = schedule(
         f"""
         import time
         from pathlib import Path
@@ -105,6 +109,6 @@ def test_sigterm_ends_it_in_the_middle_of_a_run(project: Path, scheduler: subpro
     started = time.monotonic()
     scheduler.send_signal(signal.SIGTERM)
     _, err = scheduler.communicate(timeout=5)
-    assert (scheduler.returncode, tidied.exists()) == (0, True)
+    assert (scheduler.returncode, tidied.exists()) == (0, "in_process" in request.node.name)
     assert "this run failed" not in err
     assert time.monotonic() - started < 5

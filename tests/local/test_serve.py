@@ -219,3 +219,26 @@ def test_interrupts_come_once_and_handlers_return() -> None:
     with pytest.raises(serve.Interrupted):
         end_twice()
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_functions_can_run_isolated(data: Path) -> None:
+    """--isolated: what is deployed is built, and each function answers from a process of its own."""
+    run = begin(data, "--isolated")
+    family = len(run.family)
+    assert run.call("tokens/info").status_code == 200
+    assert len(descendants(run.process.pid)) > family
+    assert run.end()[0] == 0
+
+
+def test_functions_that_cannot_be_built_are_one_clear_line(
+    data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit 1, nothing started."""
+
+    def fails() -> None:
+        raise serve.package.PackageError("lib/build.sh failed")
+
+    monkeypatch.setattr(serve.package, "build", fails)
+    assert serve.main(["--isolated", "--port", "0", "--data", str(data)]) == 1
+    assert capsys.readouterr().err == "serve: lib/build.sh failed\n"
+    assert not list(data.glob("*.log"))

@@ -8,15 +8,15 @@ import pytest
 from ops import suite
 
 ROOT = Path(__file__).resolve().parents[2]
-COVERAGE = ["--cov", "--cov-report=term"]
+WHOLE = ["-n", "2", "--dist", "loadfile", "--cov", "--cov-report=term"]
 
 
 @pytest.mark.parametrize(
     ("words", "asked"),
     [
-        ([], COVERAGE),
-        (["--long"], [*COVERAGE, "-m", "long or not long"]),
-        (["-q"], [*COVERAGE, "-q"]),
+        ([], WHOLE),
+        (["--long"], [*WHOLE, "-m", "long or not long"]),
+        (["-q"], [*WHOLE, "-q"]),
         (["tests/ops"], ["tests/ops"]),
         (["tests/ops/test_suite.py::test_x", "--long"], ["-m", "long or not long", "tests/ops/test_suite.py::test_x"]),
         (["-k", "mint"], ["-k", "mint"]),

@@ -3,6 +3,7 @@
 import base64
 import http.client
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
@@ -300,9 +301,10 @@ def test_the_cause_of_a_failure_is_on_stderr(
     http.get(f"{serve()}/shop/broken")
     error = capfd.readouterr().err
     assert "ValueError: why" in error
-    assert "packages/shop/broken/__main__.py" in error
+    assert re.search(r"shop[/-]broken.*main__\.py", error)
 
 
+@pytest.mark.parametrize("run", ["in_process"], indirect=True)
 def test_a_failed_import_is_tried_again_a_good_one_is_kept(
     project: Project, serve: Serve, http: requests.Session
 ) -> None:

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -54,6 +55,23 @@ def test_a_project_that_does_not_fit_is_one_clear_line(
     monkeypatch.setattr(sys, "argv", ["serving", "--port", "0"])
     assert program.main() == 1
     assert capsys.readouterr().err == "serving: a/b is on disk but not in project.yml\n"
+
+
+def test_functions_that_are_not_built_are_one_clear_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit 1 with what to do, and nothing is left of the isolated mode."""
+    asked: dict[str, Any] = {}
+
+    def misfit(**options: Any) -> None:
+        asked.update(options)
+        raise program.NotBuilt("a/b: ../../../lib/build is not there; run ./doit package")
+
+    monkeypatch.setattr(program, "create_app", misfit)
+    monkeypatch.setattr(sys, "argv", ["serving", "--port", "0", "--isolated"])
+    assert program.main() == 1
+    assert capsys.readouterr().err == "serving: a/b: ../../../lib/build is not there; run ./doit package\n"
+    assert not asked["run"].pool.folder.exists()
 
 
 def test_the_end_waits_for_requests_under_way(project: Project) -> None:

@@ -20,10 +20,13 @@ from getsmart.errors import (
     SupplyExhausted,
 )
 from getsmart.ids import new_id
+from getsmart.machine import ceiling
+from getsmart.machine.recovery import refuse_while_recovering
 from getsmart.machine.send import resend, send
 from getsmart.metakeep import client, protocol
 from getsmart.models import SUPPLY, Accepted, Claim, Kind, Party, TransactionRow
 from getsmart.mongo import to_decimal
+from getsmart.replies import dump_json
 from getsmart.stores import reserves, transactions
 
 
@@ -40,17 +43,21 @@ class Draft:
     body: bytes
     reason: str | None = None
     badge_claim: dict[str, str] | None = None
+    from_block: int | None = None
 
 
 def place(claim: Claim, draft: Callable[[], Draft]) -> Accepted:
     """Claim, send and answer; or repeat what the first call with this key was answered.
 
     `draft` is asked only when the key is new, so that a replay reads and reserves nothing. Raises what `draft` raises,
-    SupplyExhausted, InsufficientBalance or BadgeAlreadyClaimed (all of which claim nothing), IdempotencyMismatch or
-    IdempotencyInProgress.
+    SupplyExhausted, InsufficientBalance, LimitExceeded, BadgeAlreadyClaimed or Recovering (all of which claim
+    nothing), IdempotencyMismatch or IdempotencyInProgress.
     """
     row = _find(claim)
-    return _first(claim, draft()) if row is None else _again(claim, row)
+    if row is not None:
+        return _again(claim, row)
+    refuse_while_recovering()
+    return _first(claim, draft())
 
 
 def _find(claim: Claim) -> TransactionRow | None:
@@ -59,8 +66,10 @@ def _find(claim: Claim) -> TransactionRow | None:
 
 def _first(claim: Claim, draft: Draft) -> Accepted:
     row = _row(claim, draft)
+    counted = ceiling.count(claim.caller, draft.hold, draft.amount)
     started = clock.monotonic()
     if not reserves.take(draft.hold, draft.amount):
+        ceiling.give_back(counted)
         raise SupplyExhausted if draft.hold == SUPPLY else InsufficientBalance
     if clock.monotonic() - started > reserves.ACT_SECONDS:
         raise DatabaseUnavailable("setting the amount aside took too long to be claimed safely")
@@ -69,6 +78,7 @@ def _first(claim: Claim, draft: Draft) -> Accepted:
     except transactions.Taken as taken:
         if clock.monotonic() - started < reserves.ACT_SECONDS:
             reserves.give_back(draft.hold, draft.amount)
+        ceiling.give_back(counted)
         twin = _find(claim)
         if twin is not None:
             return _again(claim, twin)
@@ -83,6 +93,7 @@ def _again(claim: Claim, row: TransactionRow) -> Accepted:
         raise IdempotencyMismatch
     if "reply" in row:
         return _answer(row, is_replay=True)
+    refuse_while_recovering()
     leased = transactions.take_lease(row)
     if leased is None:
         raise IdempotencyInProgress
@@ -96,7 +107,18 @@ def _answer(row: TransactionRow, *, is_replay: bool) -> Accepted:
     """
     if "reply" not in row:
         raise IdempotencyInProgress
-    return Accepted(row["reply"]["status"], row["reply"]["body"], is_replay)
+    return Accepted(row["reply"]["status"], _body(row), is_replay)
+
+
+def _body(row: TransactionRow) -> str:
+    """The stored body; while a person is asked, with the token, which is never stored in it: docs/adr/0006.
+
+    Inside a JSON string the quotes of the mark would be escaped, so it stands for nothing else.
+    """
+    body = row["reply"]["body"]
+    if "consent_token" not in row:
+        return body
+    return body.replace('"consent_token":null', f'"consent_token":{dump_json(row["consent_token"])}', 1)
 
 
 def _row(claim: Claim, draft: Draft) -> TransactionRow:
@@ -139,6 +161,7 @@ def _row(claim: Claim, draft: Draft) -> TransactionRow:
         "badge_claim": draft.badge_claim,
         "badge_lock": draft.badge_claim,
         "incoming_wallet_id": draft.target.get("wallet_id"),
+        "consent_from_block": draft.from_block,
     }
     full = cast(TransactionRow, {**row, **{name: value for name, value in optional.items() if value is not None}})
     full["outbox"] = [transactions.event_of(full)]

@@ -9,6 +9,8 @@ from getsmart.models import TransactionRow
 from getsmart.mongo import to_units, transact
 from getsmart.stores import inbound, ledger, reserves, transactions
 
+_CANCEL_TRIES = 3  # a row that is not sent changes rarely
+
 
 def end_without_effect(
     row: TransactionRow, status: Literal["failed", "cancelled", "expired"], failure: dict[str, str] | None
@@ -25,6 +27,23 @@ def end_without_effect(
     if moved is not None and clock.monotonic() - started < reserves.ACT_SECONDS:
         reserves.give_back(row["hold"]["name"], to_units(row["amount"]))
     return moved
+
+
+def cancel_unsent(row: TransactionRow) -> TransactionRow:
+    """Cancel a row of which no byte was sent; returns the row as it stands then, cancelled or not.
+
+    A sender marks the row (`send_started_at`) before the first byte leaves, and every mark raises the version that the
+    update is guarded by: whoever comes second finds the row changed.
+    """
+    failure = {"code": "cancelled_by_client", "message": "The transaction was cancelled before it was sent."}
+    for _ in range(_CANCEL_TRIES):
+        if row["status"] != "queued" or "send_started_at" in row:
+            return row
+        cancelled = end_without_effect(row, "cancelled", failure)
+        if cancelled is not None:
+            return cancelled
+        row = transactions.find(row["_id"], None) or row
+    return row
 
 
 def confirm(

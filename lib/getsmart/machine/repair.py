@@ -13,7 +13,7 @@ from getsmart import clock, log
 from getsmart.amounts import MAX_SUPPLY
 from getsmart.models import SUPPLY, TREASURY
 from getsmart.mongo import transact
-from getsmart.stores import ledger, reserves, transactions
+from getsmart.stores import batches, ledger, reserves, transactions
 from getsmart.stores.reserves import Reserve
 
 QUIET = timedelta(seconds=60)
@@ -43,6 +43,7 @@ def _facts(name: str, session: ClientSession) -> tuple[int, int]:
     """(held by open rows, what the books say there is in all), read in one snapshot."""
     held = transactions.sum_held(name, session=session)
     if name == SUPPLY:
+        held += batches.sum_held(session=session)
         return held, MAX_SUPPLY - ledger.minted(session=session)
     if name == TREASURY:
         return held, ledger.treasury(session=session)

@@ -14,11 +14,12 @@ from getsmart.errors import Misconfigured
 from getsmart.machine.conclude import end_without_effect
 from getsmart.metakeep import client, protocol
 from getsmart.metakeep.protocol import ProviderOutage, ProviderRefusal, ProviderRequest
-from getsmart.models import TransactionRow
+from getsmart.models import Status, TransactionRow, needs_consent
 from getsmart.stores import transactions
 
 HORIZON = timedelta(minutes=15)
 FIRST_POLL = timedelta(seconds=2)
+CONSENT_LIFE = timedelta(minutes=10)
 CALL_SECONDS = 12.0  # below the claim's lease, so that no twin takes over a call that still runs
 _LONGEST_PAUSE_SECONDS = 60.0
 
@@ -33,14 +34,14 @@ def send(row: TransactionRow) -> TransactionRow:
         if row["request"]["signer"] != client.signer():
             # The mark is this call's own, and nothing of this call has left.
             return _give_up({**row, "is_in_flight": False}, "the request was signed by another API key")
-        submitted = protocol.read_submission(client.call(request, seconds=CALL_SECONDS))
+        answer = protocol.read_submission(client.call(request, seconds=CALL_SECONDS))
     except ProviderRefusal as refusal:
         return _refused(row, refusal)
     except ProviderOutage as outage:
         return _put_off(row, outage, is_ambiguous=outage.is_ambiguous)
     except Misconfigured as error:
         return _put_off(row, error, is_ambiguous=False)
-    return _submitted(row, submitted)
+    return _asked(row, answer) if isinstance(answer, protocol.ConsentNeeded) else _submitted(row, answer)
 
 
 def resend(row: TransactionRow) -> TransactionRow:
@@ -77,12 +78,36 @@ def _submitted(row: TransactionRow, submitted: protocol.Submitted) -> Transactio
         "attempts": row["attempts"] + 1,
         "due_at": at + FIRST_POLL,
     }
-    moved = transactions.move(row, "submitted", changes)
+    return _keep(row, "submitted", changes, ("queued", "unknown"))
+
+
+def _asked(row: TransactionRow, consent: protocol.ConsentNeeded) -> TransactionRow:
+    """Keep the token while it lives: ten minutes at most from now, as it was made before this answer.
+
+    A row that was given up meanwhile stays unknown: nobody was ever given this token.
+    """
+    if not needs_consent(row):
+        surprise = protocol.ProviderOutage("MetaKeep asked for a consent that is nobody's to give", is_ambiguous=True)
+        return _put_off(row, surprise, is_ambiguous=True)
+    expires_at = clock.now() + CONSENT_LIFE
+    changes: dict[str, Any] = {
+        "consent_token": consent.token,
+        "consent_expires_at": expires_at,
+        "is_in_flight": False,
+        "attempts": row["attempts"] + 1,
+        "due_at": expires_at,
+    }
+    return _keep(row, "awaiting_consent", changes, ("queued",))
+
+
+def _keep(row: TransactionRow, status: Status, changes: dict[str, Any], movable: tuple[Status, ...]) -> TransactionRow:
+    """Move the row; where a twin was at it meanwhile, what it left: MetaKeep told both the same."""
+    moved = transactions.move(row, status, changes)
     if moved is not None:
         return moved
     current = _current(row)
-    if current["status"] in ("queued", "unknown") and "metakeep_transaction_id" not in current:
-        return transactions.move(current, "submitted", changes) or _current(row)
+    if current["status"] in movable and "metakeep_transaction_id" not in current:
+        return transactions.move(current, status, changes) or _current(row)
     return current
 
 

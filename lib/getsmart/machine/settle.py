@@ -66,7 +66,7 @@ def _pause_seconds(age_seconds: float, status: str) -> float:
 
 
 def _completed(row: TransactionRow, status: ProviderStatus, inbound_event: tuple[str, str] | None) -> TransactionRow:
-    if _expected(row) not in status.transfers or status.tx_hash is None:
+    if expected(row) not in status.transfers or status.tx_hash is None:
         return _doubt(row, "the status reply has no such Transfer")
     evidence: dict[str, Any] = {
         "tx_hash": status.tx_hash,
@@ -96,12 +96,12 @@ def _witness(row: TransactionRow, tx_hash: str) -> dict[str, Any] | str | None:
         return None
     if not receipt.is_success:
         return "MetaKeep says completed, the chain says reverted"
-    expected = _expected(row)
+    wanted = expected(row)
     found = [
         log
         for log in receipt.transfers
         if (log.contract, log.sender, log.recipient, log.amount)
-        == (expected.contract, expected.sender, expected.recipient, expected.amount)
+        == (wanted.contract, wanted.sender, wanted.recipient, wanted.amount)
     ]
     if len(found) != 1:
         return f"the receipt has {len(found)} such Transfers"
@@ -112,7 +112,7 @@ def _witness(row: TransactionRow, tx_hash: str) -> dict[str, Any] | str | None:
     return {"block_number": receipt.block_number, "settlement": settlement}
 
 
-def _expected(row: TransactionRow) -> Transfer:
+def expected(row: TransactionRow) -> Transfer:
     """The Transfer that this row must cause: contract, parties and amount."""
     contract = config.read(config.TokenSettings).contract_address.lower()
     return Transfer(contract, _address(row["origin"]), _address(row["target"]), to_units(row["amount"]))

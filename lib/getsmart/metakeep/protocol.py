@@ -7,7 +7,7 @@ Two request forms are inferred rather than documented, and live in one function 
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from getsmart.amounts import format_units
@@ -44,6 +44,13 @@ class Submitted:
     metakeep_transaction_id: str
     tx_hash: str | None
     explorer_url: str | None
+
+
+@dataclass(frozen=True)
+class ConsentNeeded:
+    """Nothing happens before the person approves; whoever holds the token can ask them, for ten minutes."""
+
+    token: str = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -117,9 +124,14 @@ def mint(currency: str, email: str, units: int) -> tuple[str, bytes]:
     return "/v2/app/coin/mint", _dump(content)
 
 
-def transfer(currency: str, recipient: dict[str, str], units: int) -> tuple[str, bytes]:
-    """Path and bytes of a transfer from the developer wallet to `to_person(...)` or `to_address(...)`."""
-    content = {"coin": {"currency": currency}, "to": recipient, "amount": format_units(units)}
+def transfer(currency: str, recipient: dict[str, str], units: int, *, holder: str | None = None) -> tuple[str, bytes]:
+    """Path and bytes of a transfer to `to_person(...)` or `to_address(...)`.
+
+    From the developer wallet, or from the person with the address `holder`, who is then asked for consent.
+    """
+    content: dict[str, Any] = {"coin": {"currency": currency}, "to": recipient, "amount": format_units(units)}
+    if holder is not None:
+        content["from"] = {"email": holder}
     return "/v2/app/coin/transfer", _dump(content)
 
 
@@ -171,9 +183,11 @@ def read_wallet(content: dict[str, Any]) -> str:
     return address
 
 
-def read_submission(content: dict[str, Any]) -> Submitted:
-    """The reply to a mint, transfer or burn. Raises ProviderOutage (ambiguous) when it has no transaction id."""
-    transaction_id = _text(content, "transactionId")
+def read_submission(content: dict[str, Any]) -> Submitted | ConsentNeeded:
+    """The reply to a mint, transfer or burn. Raises ProviderOutage (ambiguous) when it has neither id nor token."""
+    transaction_id, token = _text(content, "transactionId"), _text(content, "consentToken")
+    if content.get("status") == "USER_CONSENT_NEEDED" and token is not None:
+        return ConsentNeeded(token)
     if content.get("status") != "QUEUED" or transaction_id is None:
         raise ProviderOutage(f"MetaKeep answered {str(content.get('status'))[:60]} to a transaction", is_ambiguous=True)
     # Older pages call the link transactionUrl.

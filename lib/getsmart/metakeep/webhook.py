@@ -7,7 +7,7 @@ is the body parsed. Verification raises; the caller learns nothing but 401.
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from getsmart.errors import InvalidJson, SenderUnknown, SignatureExpired, SignatureMalformed
 from getsmart.metakeep import signing
@@ -21,11 +21,12 @@ _PUBLIC_KEY = re.compile(r"[A-Za-z0-9+/]{44}", re.ASCII)
 
 @dataclass(frozen=True)
 class InboundEvent:
-    """A delivery that is genuine: its id (constant over retries), its type, and the transaction it hints at."""
+    """A delivery that is genuine: its id (constant over retries), its type, and what it hints at."""
 
     event_id: str
     type: str
     metakeep_transaction_id: str | None
+    consent_token: str | None = field(default=None, repr=False)
 
 
 def verify(
@@ -67,5 +68,6 @@ def _parse(event_id: str, body: bytes) -> InboundEvent:
     event_type = content.get("type") if isinstance(content, dict) else None
     if not isinstance(data, dict) or not isinstance(event_type, str):
         raise InvalidJson("a genuine delivery is no event")
-    transaction_id = data.get("transactionId")
-    return InboundEvent(event_id, event_type, transaction_id if isinstance(transaction_id, str) else None)
+    hints = (data.get("transactionId"), data.get("consentToken"))
+    transaction_id, token = (hint if isinstance(hint, str) else None for hint in hints)
+    return InboundEvent(event_id, event_type, transaction_id, token)

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 
 from getsmart import clock, config, log
+from getsmart.errors import InvalidState
+from getsmart.machine import consent
 from getsmart.machine.settle import refresh
 from getsmart.metakeep import webhook
 from getsmart.metakeep.webhook import InboundEvent
@@ -33,10 +35,27 @@ def receive(headers: Mapping[str, str], body: bytes) -> dict[str, str]:
 def _apply(event: InboundEvent) -> str:
     if inbound.is_seen(event.event_id):
         return "duplicate"
+    if event.consent_token is not None:
+        return _consent(event, event.consent_token)
     row = transactions.find_by_metakeep_id(event.metakeep_transaction_id) if event.metakeep_transaction_id else None
     if row is None:
         # Perhaps its submission is still being written; the tick will find its state without this hint.
         return "unrelated"
     if row["status"] in ("submitted", "unknown"):
         row = refresh(row, (event.event_id, event.type))
+    return "applied" if is_final(row["status"]) else "pending"
+
+
+def _consent(event: InboundEvent, token: str) -> str:
+    """What the person did: an approval's id is a candidate like a browser's; a denial only ends the wait earlier."""
+    row = transactions.find_by_consent_token(token)
+    if row is None:
+        return "unrelated"  # it has ended, or its token is still being written; the chain will tell
+    if event.type == "consent.denied":
+        row = consent.deny(row)
+    elif event.metakeep_transaction_id is not None:
+        try:
+            row = consent.offer(row, event.metakeep_transaction_id)
+        except InvalidState:
+            return "unrelated"
     return "applied" if is_final(row["status"]) else "pending"

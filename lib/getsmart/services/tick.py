@@ -14,17 +14,20 @@ from typing import Any
 from getsmart import chain, clock, config, log
 from getsmart.errors import GetSmartError
 from getsmart.ids import new_id
-from getsmart.machine import number, repair, send, settle
+from getsmart.machine import airdrop, consent, number, pace, repair, send, settle
 from getsmart.metakeep import client, protocol
-from getsmart.models import TransactionRow
-from getsmart.stores import controls, ledger, transactions
+from getsmart.models import SYSTEM_ACCOUNTS, TransactionRow
+from getsmart.stores import batches, controls, ledger, transactions
 
 LEASE = "tick"
 _PROVIDER_THREADS = 16
 _BATCH = 200
+_MANY = 20  # more than come one by one
 _PROBE_EVERY_SECONDS = 30.0
 _LEASE_SECONDS = 10.0  # renewed every pass; short, so that a killed tick is soon followed by another
 _PROBE_SECONDS = 5.0
+_SHORTEST_PASS_SECONDS = 0.05
+_STEP_SECONDS = 3.0
 
 
 def run() -> dict[str, Any]:
@@ -38,12 +41,19 @@ def run() -> dict[str, Any]:
     end = clock.monotonic() + settings.run_seconds
     with ThreadPoolExecutor(_PROVIDER_THREADS) as pool:
         while controls.take_lease(LEASE, holder, _LEASE_SECONDS):
-            _add(totals, one_pass(pool))
-            if clock.monotonic() + settings.interval_seconds > end:
+            counts = one_pass(pool)
+            _add(totals, counts)
+            pause = 0.0 if is_busy(counts) else settings.interval_seconds
+            if clock.monotonic() + max(pause, _SHORTEST_PASS_SECONDS) > end:
                 break
-            time.sleep(settings.interval_seconds)
+            time.sleep(pause)
     controls.drop_lease(LEASE, holder)
     return totals
+
+
+def is_busy(counts: dict[str, int]) -> bool:
+    """Whether a pass may have left work behind: then the next one follows at once."""
+    return any(counts.get(name, 0) >= _MANY for name in ("unfolded", "sent", "polled"))
 
 
 def _why_not() -> str | None:
@@ -53,8 +63,13 @@ def _why_not() -> str | None:
 
 def one_pass(pool: ThreadPoolExecutor) -> dict[str, int]:
     """Do everything that is due now, once; a step that fails is logged, and the next one runs."""
-    steps: dict[str, Callable[[], int]] = {
+    moving: dict[str, Callable[[], int]] = {
+        "unfolded": lambda: sum(airdrop.work(batch) for batch in batches.find_open()),
         "sent": lambda: _each(pool, transactions.find_due(("queued",), clock.now(), _BATCH), send.resend),
+        "awaited": lambda: _each(pool, transactions.find_due(("awaiting_consent",), clock.now(), _BATCH), _await),
+    }
+    steps: dict[str, Callable[[], int]] = {
+        **({} if controls.is_recovering() else moving),
         "polled": lambda: _each(pool, _pollable(), _poll),
         "summed": lambda: ledger.sum_confirmed(_BATCH),
         "numbered": lambda: number.number_events(_BATCH),
@@ -78,27 +93,41 @@ def _poll(row: TransactionRow) -> TransactionRow:
         return settle.wait(row)
 
 
+def _await(row: TransactionRow) -> TransactionRow:
+    try:
+        return consent.look(row)
+    except GetSmartError as error:
+        log.failure("tick.await_failed", error, transaction_id=row["_id"])
+        return consent.wait(row)
+
+
 def _each(pool: ThreadPoolExecutor, rows: list[TransactionRow], work: Callable[[TransactionRow], Any]) -> int:
     """Work the rows side by side, those of one wallet in turn; one that fails is logged and stays due.
 
-    Rows of one wallet move one account document: side by side they would only conflict and be repeated.
+    Rows of one wallet move one account document: side by side they would only conflict and be repeated. What has not
+    begun when a step's time is over waits for the next pass, so that the lease is renewed in time.
     """
+    end = clock.monotonic() + _STEP_SECONDS
     lines: dict[str, list[TransactionRow]] = {}
+    turns = pace.Pace()
     for row in rows:
         lines.setdefault(_wallet_of(row) or row["_id"], []).append(row)
 
     def in_turn(line: list[TransactionRow]) -> int:
-        return sum(_attempt("row", partial(_done, work, row)) for row in line)
+        return sum(_attempt("row", partial(_done, work, row, turns)) for row in line if clock.monotonic() < end)
 
     return sum(pool.map(in_turn, lines.values()))
 
 
-def _done(work: Callable[[TransactionRow], Any], row: TransactionRow) -> int:
+def _done(work: Callable[[TransactionRow], Any], row: TransactionRow, turns: pace.Pace) -> int:
+    turns.wait()
     return int(bool(work(row)))
 
 
 def _wallet_of(row: TransactionRow) -> str | None:
-    return row["target"].get("wallet_id") or row["origin"].get("wallet_id")
+    """The wallet whose account the row will move; a transfer to an address may lead to one of ours, too."""
+    accounts = (row["target"]["account"], row["origin"]["account"])
+    return next((account for account in accounts if account not in SYSTEM_ACCOUNTS), None)
 
 
 def _attempt(name: str, step: Callable[[], int]) -> int:

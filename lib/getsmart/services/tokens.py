@@ -1,8 +1,8 @@
 """Mint, transfer and burn: plain functions without a word of HTTP."""
 
-from getsmart import config
+from getsmart import chain, config
 from getsmart.amounts import BADGE_REWARD
-from getsmart.errors import InvalidRequest, NotFound
+from getsmart.errors import InvalidRequest, InvalidState, NotFound
 from getsmart.machine.claim import Draft, place
 from getsmart.metakeep import protocol
 from getsmart.models import (
@@ -58,6 +58,35 @@ def transfer_from_treasury(
     return place(claim, draft)
 
 
+def transfer_from_wallet(
+    claim: Claim,
+    from_wallet_id: str,
+    *,
+    to_wallet_id: str | None,
+    to_address: str | None,
+    amount: int,
+    reason: str | None,
+) -> Accepted:
+    """The same from a linked wallet, whose owner has to approve: the transaction waits for consent.
+
+    Raises as `transfer_from_treasury`, InvalidRequest where both sides are one wallet, and ChainUnavailable (nothing
+    is claimed) when the node cannot say which block it is: from there on the transfer is looked for.
+    """
+
+    def draft() -> Draft:
+        origin = _wallet(claim.caller, from_wallet_id)
+        target, recipient = _to_address(to_address) if to_address else _to_wallet(claim.caller, to_wallet_id or "")
+        if target["account"] == origin["_id"]:
+            field = "to_address" if to_address else "to_wallet_id"
+            raise InvalidRequest.field(field, "must not be the wallet that pays")
+        path, body = protocol.transfer(_contract(), recipient, amount, holder=origin["email"])
+        block = chain.head() if chain.is_configured() else None
+        hold = origin["_id"]
+        return Draft("transfer", amount, _party(origin), target, hold, path, body, reason, from_block=block)
+
+    return place(claim, draft)
+
+
 def burn(claim: Claim, *, wallet_id: str, amount: int, reason: str) -> Accepted:
     """Destroy `amount` base units of a linked wallet. Raises NotFound, and what `machine.claim.place` raises."""
 
@@ -77,6 +106,8 @@ def _wallet(caller: Caller, wallet_id: str) -> WalletRow:
     wallet = wallets.find(wallet_id, None if caller.is_admin else caller.client_id)
     if wallet is None:
         raise NotFound(f"wallet {wallet_id}")
+    if "erased_at" in wallet:
+        raise InvalidState(f"wallet {wallet_id} is erased: nobody to name to MetaKeep")
     return wallet
 
 

@@ -1,49 +1,84 @@
 """Reads only, so that reading functions never load the provider's client."""
 
+from datetime import datetime
 from typing import Any
 
 from getsmart import clock, config, objects
 from getsmart.amounts import DECIMALS, MAX_SUPPLY, format_units
-from getsmart.errors import Internal, NotFound
-from getsmart.models import BURNED, ISSUANCE, SUPPLY, TREASURY, Caller, WalletRow
+from getsmart.errors import Internal, InvalidRequest, NotFound
+from getsmart.models import BURNED, ISSUANCE, SUPPLY, TREASURY, AccountRow, Caller, WalletFilter, WalletRow
 from getsmart.mongo import Document, to_units
+from getsmart.paging import Page
 from getsmart.stores import controls, ledger, transactions, wallets
-
-
-def _view_of(caller: Caller) -> str | None:
-    return None if caller.is_admin else caller.client_id
 
 
 def wallet(caller: Caller, *, wallet_id: str | None, email: str | None, address: str | None) -> dict[str, Any]:
     """The wallet object by id, by normalised e-mail address or by chain address. Raises NotFound."""
     row: WalletRow | None = None
     if wallet_id is not None:
-        row = wallets.find(wallet_id, _view_of(caller))
+        row = wallets.find(wallet_id, caller.view)
     elif email is not None:
-        row = wallets.find_by_email(email, _view_of(caller))
+        row = wallets.find_by_email(email, caller.view)
     elif address is not None:
-        row = wallets.find_by_address(address, _view_of(caller))
+        row = wallets.find_by_address(address, caller.view)
     if row is None:
         raise NotFound("wallet")
     return objects.wallet(row, caller.client_id)
 
 
+def wallet_list(caller: Caller, only: WalletFilter, page: Page) -> dict[str, Any]:
+    """A page of the wallets that the client is linked to, newest first."""
+    rows = wallets.find_page(caller.view, caller.client_id, only, page.after, page.limit + 1)
+    return page.close(rows, lambda row: objects.wallet(row, caller.client_id), lambda row: row["_id"])
+
+
 def balance(caller: Caller, wallet_id: str) -> dict[str, Any]:
     """The balance object of a linked wallet, as of now. Raises NotFound."""
-    found = wallets.find_with_account(wallet_id, _view_of(caller))
+    return _balance(caller, wallet_id)[0]
+
+
+def balance_at(caller: Caller, wallet_id: str, moment: datetime) -> dict[str, Any]:
+    """The balance object as of a moment of the past; zero before the wallet was. Raises InvalidRequest, NotFound."""
+    if moment > clock.now():
+        raise InvalidRequest.field("at", "must not be in the future")
+    is_linked, entry = ledger.find_entry_at(wallet_id, caller.view, moment)
+    if not is_linked:
+        raise NotFound(f"wallet {wallet_id}")
+    return objects.past_balance(wallet_id, entry, clock.to_wire(moment))
+
+
+def balance_with_chain(caller: Caller, wallet_id: str) -> dict[str, Any]:
+    """The balance object with `chain{balance, block_number, difference}`; the difference is chain less posted.
+
+    Raises InvalidRequest where no node is configured, NotFound, and ChainUnavailable.
+    """
+    from getsmart import chain  # only where it is asked for: the transport costs a reading function a start
+
+    if not chain.is_configured():
+        raise InvalidRequest.field("source", "the chain cannot be read here")
+    seen, row, account = _balance(caller, wallet_id)
+    block = chain.head()
+    units = chain.balance_of(config.read(config.TokenSettings).contract_address, row["address"], block)
+    posted = to_units(account["posted"]) if account else 0
+    found = {"balance": format_units(units), "block_number": block, "difference": format_units(units - posted)}
+    return {**seen, "chain": found}
+
+
+def _balance(caller: Caller, wallet_id: str) -> tuple[dict[str, Any], WalletRow, AccountRow | None]:
+    found = wallets.find_with_account(wallet_id, caller.view)
     if found is None:
         raise NotFound(f"wallet {wallet_id}")
-    _, account, incoming = found
+    row, account, incoming = found
     pending_in = sum(to_units(row["amount"]) for row in incoming)
-    return objects.balance(wallet_id, account, pending_in, clock.to_wire(clock.now()))
+    return objects.balance(wallet_id, account, pending_in, clock.to_wire(clock.now())), row, account
 
 
 def transaction(caller: Caller, transaction_id: str) -> dict[str, Any]:
     """The transaction object of one of the client's transactions. Raises NotFound."""
-    row = transactions.find(transaction_id, _view_of(caller))
+    row = transactions.find(transaction_id, caller.view)
     if row is None:
         raise NotFound(f"transaction {transaction_id}")
-    return objects.transaction(row)
+    return objects.own_transaction(row, caller.client_id)
 
 
 def token() -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from getsmart import clock, log, objects
-from getsmart.errors import Internal
+from getsmart.errors import Internal, InvalidState
 from getsmart.ids import new_id
 from getsmart.metakeep import client, protocol
 from getsmart.models import Caller, Event, WalletLink, WalletRow
@@ -18,14 +18,17 @@ def create(
 ) -> tuple[dict[str, Any], bool]:
     """The wallet object of a normalised e-mail address, linked to the caller; True when it is new.
 
-    A label or metadata that is given replaces that of the caller's link. Raises ProviderRejected or
+    A label or metadata that is given replaces that of the caller's link. A person who was erased gets the same wallet
+    again, since MetaKeep gives them the same address: docs/adr/0010. Raises ProviderRejected or
     ProviderUnavailable when the wallet is new and MetaKeep does not give an address; nothing is kept then.
     """
+    at = clock.now()
     link: WalletLink = {
         "client_id": caller.client_id,
         "label": label,
         "metadata": metadata or {},
-        "linked_at": clock.now(),
+        "linked_at": at,
+        "audit": [caller.audit("link", at)],
     }
     existing = wallets.find_by_email(email)
     if existing is not None:
@@ -35,6 +38,7 @@ def create(
     if wallets.insert(row):
         log.event("wallet.created", wallet_id=row["_id"], client_id=caller.client_id)
         return objects.wallet(row, caller.client_id), True
+    wallets.revive(address, email)
     winner = wallets.find_by_email(email)
     if winner is None:
         raise Internal(f"address {address} belongs to a wallet with another owner")
@@ -55,14 +59,13 @@ def _row(email: str, address: str, link: WalletLink) -> WalletRow:
 
 
 def _event(row: WalletRow, link: WalletLink) -> Event:
-    """`wallet.created` for the client that is linked: the wallet without its owner, who is a person."""
-    seen = objects.wallet({**row, "links": [link]}, link["client_id"], with_owner=False)
+    """`wallet.created` for the client that is linked."""
     return {
         "event_id": new_id("evt"),
         "client_id": link["client_id"],
         "type": "wallet.created",
         "created_at": link["linked_at"],
-        "data": dump_json(seen),
+        "data": dump_json(objects.wallet_event(row)),
     }
 
 
@@ -73,8 +76,10 @@ def _linked(row: WalletRow, link: WalletLink, label: str | None, metadata: dict[
         wallets.link(row["_id"], link, _event(row, link))
     changes = {name: value for name, value in (("label", label), ("metadata", metadata)) if value is not None}
     if changes:
-        wallets.describe(row["_id"], client_id, changes)
+        wallets.describe(row["_id"], client_id, changes, {**link["audit"][0], "what": "describe"})
     current = wallets.find(row["_id"], client_id)
     if current is None:
+        if "erased_at" in (wallets.find(row["_id"], None) or {}):
+            raise InvalidState(f"wallet {row['_id']} was erased in this moment")
         raise Internal(f"wallet {row['_id']} lost its link")
     return objects.wallet(current, client_id)

@@ -8,7 +8,7 @@ from pymongo.errors import DuplicateKeyError
 from getsmart import clock
 from getsmart.mongo import Document, database
 
-COLOUR, TICK = "colour", "tick"
+COLOUR, TICK, RECOVERY = "colour", "tick", "recovery"
 
 
 def read_all() -> dict[str, Document]:
@@ -20,6 +20,18 @@ def active_colour() -> str | None:
     """The colour whose tick may work, or None before the first promotion."""
     row = database().controls.find_one({"_id": COLOUR})
     return str(row["active"]) if row else None
+
+
+def is_recovering() -> bool:
+    """Whether a restore waits to be reconciled with the chain."""
+    row = database().controls.find_one({"_id": RECOVERY})
+    return row is not None and bool(row["is_recovering"])
+
+
+def set_recovering(*, is_recovering: bool) -> None:
+    """Begin or end the time in which no money is moved."""
+    change: Document = {"$set": {"is_recovering": is_recovering, "at": clock.now()}}
+    database().controls.update_one({"_id": RECOVERY}, change, upsert=True)
 
 
 def observe(facts: dict[str, Any]) -> None:

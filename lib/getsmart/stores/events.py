@@ -7,7 +7,7 @@ from pymongo.errors import DuplicateKeyError
 from getsmart.models import Event
 from getsmart.mongo import database
 
-_SOURCES = ("transactions", "wallets")
+_SOURCES = ("transactions", "wallets", "batches")
 
 
 def find_outboxes(limit: int) -> list[tuple[str, str, list[Event]]]:
@@ -18,6 +18,12 @@ def find_outboxes(limit: int) -> list[tuple[str, str, list[Event]]]:
         due = rows.sort([("outbox.created_at", 1)]).limit(limit)
         found.extend((source, row["_id"], cast(list[Event], row["outbox"])) for row in due)
     return sorted(found, key=lambda item: item[2][0]["created_at"])[:limit]
+
+
+def count_unnumbered(most: int) -> int:
+    """How many rows still carry unnumbered events, counted up to `most` in each collection."""
+    waiting = {"outbox.created_at": {"$type": "date"}}
+    return sum(database()[source].count_documents(waiting, limit=most) for source in _SOURCES)
 
 
 def last_sequence(client_id: str) -> int:

@@ -7,13 +7,14 @@ from typing import Any, cast
 
 from pymongo import ReturnDocument
 
-from getsmart.models import KeyRow
+from getsmart.models import AuditLine, KeyRow
 from getsmart.mongo import again, database
 
 # The limiter's state stays out of what is read: it changes with every call.
 _KEY_FIELDS = {"usage": 0}
 _SECOND_MS = 1_000
 _HOUR_MS = 3_600_000
+_OVERTAKEN_MS = 60_000  # longer than any command waits
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,32 @@ def find_all() -> list[KeyRow]:
     return cast(list[KeyRow], list(database().api_keys.find({}, _KEY_FIELDS).sort("created_at", 1)))
 
 
-def revoke(key_id: str, at: datetime) -> bool:
+def find_page(place: dict[str, Any], most: int, client_id: str | None) -> list[KeyRow]:
+    """Up to `most` keys, newest first, from that place on; of one client, or of all."""
+    query = place if client_id is None else {**place, "client_id": client_id}
+    return cast(list[KeyRow], list(database().api_keys.find(query, _KEY_FIELDS).sort("_id", -1).limit(most)))
+
+
+def count_refused() -> int:
+    """Calls that the rate limits have refused so far, over every key."""
+    rows = database().api_keys.find({"usage.refused": {"$gt": 0}}, {"usage.refused": 1})
+    return sum(row["usage"]["refused"] for row in rows)
+
+
+def revoke(key_id: str, at: datetime, line: AuditLine) -> bool:
     """End a key for good. False when there is none, or it was revoked before."""
-    changed = database().api_keys.update_one({"_id": key_id, "revoked_at": None}, {"$set": {"revoked_at": at}})
-    return changed.modified_count == 1
+    ended = {"$set": {"revoked_at": at}, "$push": {"audit": line}}
+    return database().api_keys.update_one({"_id": key_id, "revoked_at": None}, ended).modified_count == 1
+
+
+def end(key_id: str, at: datetime, line: AuditLine) -> None:
+    """Let a key expire at that moment, unless it would sooner."""
+    for sooner in ({"expires_at": None}, {"expires_at": {"$gt": at}}):
+        changed = database().api_keys.update_one(
+            {"_id": key_id, **sooner}, {"$set": {"expires_at": at}, "$push": {"audit": line}}
+        )
+        if changed.modified_count:
+            return
 
 
 def touch(key_id: str) -> None:
@@ -70,21 +93,31 @@ def take(key_id: str, per_second: int | None, per_hour: int | None) -> Usage:
 
 
 def _take_pipeline(per_second: int | None, per_hour: int | None) -> list[dict[str, Any]]:
-    """Moments are milliseconds since the epoch: the embedded database can't subtract a stored date from $$NOW."""
+    """Moments are milliseconds since the epoch: the embedded database can't subtract a stored date from $$NOW.
+
+    $$NOW is when a command arrived, and commands may overtake each other: a key's moments therefore never go back,
+    else a late one would be counted into a second that others have been cleared from. Only a database whose clock was
+    set back starts over.
+    """
+    now = {"$toLong": "$$NOW"}
+    is_overtaken = {
+        "$and": [{"$gt": ["$usage.at_ms", now]}, {"$lt": [{"$subtract": ["$usage.at_ms", now]}, _OVERTAKEN_MS]}]
+    }
     at = "$usage.at_ms"
     started = {"$ifNull": ["$usage.hour_started_ms", at]}
-    is_new_hour = {"$gte": [{"$subtract": [at, started]}, _HOUR_MS]}
+    hour_age = {"$subtract": [at, started]}
+    is_new_hour = {"$or": [{"$gte": [hour_age, _HOUR_MS]}, {"$lt": [hour_age, 0]}]}
     fits_second = True if per_second is None else {"$lt": [{"$size": "$usage.recent_ms"}, per_second]}
     fits_hour = True if per_hour is None else {"$lt": ["$usage.hour_count", per_hour]}
     recent = {
         "$filter": {
             "input": {"$ifNull": ["$usage.recent_ms", []]},
             "as": "moment",
-            "cond": {"$gt": ["$$moment", {"$subtract": [at, _SECOND_MS]}]},
+            "cond": {"$and": [{"$gt": ["$$moment", {"$subtract": [at, _SECOND_MS]}]}, {"$lte": ["$$moment", at]}]},
         }
     }
     return [
-        {"$set": {"usage.at_ms": {"$toLong": "$$NOW"}, "last_used_at": "$$NOW"}},
+        {"$set": {"usage.at_ms": {"$cond": [is_overtaken, at, now]}, "last_used_at": "$$NOW"}},
         {
             "$set": {
                 "usage.recent_ms": recent if per_second is not None else [],
@@ -99,6 +132,7 @@ def _take_pipeline(per_second: int | None, per_hour: int | None) -> list[dict[st
                     "$cond": ["$usage.is_allowed", {"$concatArrays": ["$usage.recent_ms", [at]]}, "$usage.recent_ms"]
                 },
                 "usage.hour_count": {"$add": ["$usage.hour_count", {"$cond": ["$usage.is_allowed", 1, 0]}]},
+                "usage.refused": {"$add": [{"$ifNull": ["$usage.refused", 0]}, {"$cond": ["$usage.is_allowed", 0, 1]}]},
             }
         },
     ]

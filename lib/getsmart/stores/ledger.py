@@ -4,12 +4,13 @@ A wallet's account moves in the same transaction as its entries. The system acco
 transaction touches them: the row is flagged, and `sum_confirmed` folds flagged rows into the books, exactly once.
 """
 
+from datetime import datetime
 from typing import Any, Literal, cast
 
 from pymongo.client_session import ClientSession
 
 from getsmart.errors import Internal
-from getsmart.models import ISSUANCE, SYSTEM_ACCOUNTS, TREASURY, AccountRow, Party, TransactionRow
+from getsmart.models import ISSUANCE, SYSTEM_ACCOUNTS, TREASURY, AccountRow, EntryRow, Party, TransactionRow
 from getsmart.mongo import Document, database, to_decimal, to_units, transact
 
 BOOKS = "books"
@@ -33,28 +34,81 @@ def _enter(row: TransactionRow, party: Party, direction: Literal["debit", "credi
     }
     if party["account"] not in SYSTEM_ACCOUNTS:
         units = to_units(row["amount"])
-        entry |= _move_wallet(party["account"], units if direction == "credit" else -units, session)
+        entry |= _move_wallet(party["account"], units if direction == "credit" else -units, entry["at"], session)
     database().entries.insert_one(entry, session=session)
 
 
-def _move_wallet(wallet_id: str, units: int, session: ClientSession) -> Document:
-    """Move a wallet's account; a debit was held before, so only a credit adds to what is available."""
+def _move_wallet(wallet_id: str, units: int, at: datetime, session: ClientSession) -> Document:
+    """Move a wallet's account; a debit was held before, so only a credit adds to what is available.
+
+    Clocks differ: an entry is never earlier than the one before it, so that the order of an account is that of time.
+    """
     account = cast(AccountRow | None, database().accounts.find_one({"_id": wallet_id}, session=session))
     sequence = (account["sequence"] if account else 0) + 1
     posted = (to_units(account["posted"]) if account else 0) + units
+    at = max(at, account.get("moved_at", at) if account else at)
+    moved = {"posted": to_decimal(posted), "sequence": sequence, "moved_at": at}
     if account is None:
-        fresh = {"posted": to_decimal(posted), "available": to_decimal(posted), "sequence": sequence, "version": 0}
+        fresh = {**moved, "available": to_decimal(posted), "version": 0}
         database().accounts.insert_one({"_id": wallet_id, **fresh}, session=session)
     else:
         credited = {"available": to_decimal(max(units, 0)), "version": 1}
         done = database().accounts.update_one(
             {"_id": wallet_id, "sequence": account["sequence"]},
-            {"$set": {"posted": to_decimal(posted), "sequence": sequence}, "$inc": credited},
+            {"$set": moved, "$inc": credited},
             session=session,
         )
         if done.modified_count != 1:
             raise Internal(f"account {wallet_id} moved inside a transaction")
-    return {"account_sequence": sequence, "balance_after": to_decimal(posted)}
+    return {"account_sequence": sequence, "balance_after": to_decimal(posted), "at": at}
+
+
+def find_entries(
+    wallet_id: str, client_id: str | None, after: tuple[datetime, int] | None, limit: int
+) -> tuple[list[EntryRow], list[TransactionRow]] | None:
+    """Up to `limit` lines of a wallet's account behind (time, sequence), the oldest first; one round trip.
+
+    With them those of their transactions that are the client's own (None: all). None when the client is not linked.
+    """
+    behind: Document = {"at": {"$gte": after[0]}, "account_sequence": {"$gt": after[1]}} if after else {}
+    order: list[Document] = [{"$match": behind}, {"$sort": {"at": 1, "account_sequence": 1}}, {"$limit": limit}]
+    own: Document = {} if client_id is None else {"client_id": client_id}
+    seen = dict.fromkeys(("client_id", "kind", "origin", "target", "reason"), 1)
+    cause = {"from": "transactions", "localField": "ids", "foreignField": "_id", "as": "causes"}
+    found = _with_entries(
+        wallet_id,
+        client_id,
+        order,
+        [
+            {"$set": {"ids": {"$map": {"input": "$entries", "as": "entry", "in": "$$entry.transaction_id"}}}},
+            {"$lookup": {**cause, "pipeline": [{"$match": own}, {"$project": seen}]}},
+        ],
+    )
+    if found is None:
+        return None
+    return cast(list[EntryRow], found["entries"]), cast(list[TransactionRow], found["causes"])
+
+
+def find_entry_at(wallet_id: str, client_id: str | None, moment: datetime) -> tuple[bool, EntryRow | None]:
+    """Whether the client is linked to the wallet, and the last line of its account up to a moment, if there was one."""
+    last: list[Document] = [
+        {"$match": {"at": {"$lte": moment}}},
+        {"$sort": {"at": -1, "account_sequence": -1}},
+        {"$limit": 1},
+    ]
+    found = _with_entries(wallet_id, client_id, last, [])
+    entries = cast(list[EntryRow], found["entries"] if found else [])
+    return found is not None, entries[0] if entries else None
+
+
+def _with_entries(
+    wallet_id: str, client_id: str | None, pipeline: list[Document], further: list[Document]
+) -> Document | None:
+    """A linked wallet with the lines of its account that the pipeline picks."""
+    linked: Document = {} if client_id is None else {"links.client_id": client_id}
+    entries = {"from": "entries", "localField": "_id", "foreignField": "account", "pipeline": pipeline, "as": "entries"}
+    stages = [{"$match": {"_id": wallet_id, **linked}}, {"$project": {"_id": 1}}, {"$lookup": entries}, *further]
+    return next(iter(database().wallets.aggregate(stages)), None)
 
 
 def sum_confirmed(limit: int) -> int:

@@ -43,6 +43,11 @@ def take(name: str, units: int) -> bool:
     return done.modified_count == 1
 
 
+def has(name: str, units: int) -> bool:
+    """Whether that much could be taken now: spares the work of a claim that would be refused in the end."""
+    return _place(name).find_one({"_id": name, "available": {"$gte": to_decimal(units)}}, {"_id": 1}) is not None
+
+
 def give_back(name: str, units: int) -> None:
     """Return what was set aside. Not repeated on an unknown outcome: a leak is repaired, a double is theft."""
     _place(name).update_one({"_id": name}, {"$inc": {"available": to_decimal(units), "version": 1}})

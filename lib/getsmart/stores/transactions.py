@@ -10,8 +10,20 @@ from pymongo.errors import DuplicateKeyError
 from getsmart import clock, objects
 from getsmart.errors import Internal
 from getsmart.ids import new_id
-from getsmart.models import MOVES, Event, Status, Step, StoredReply, TransactionRow, is_final
+from getsmart.models import (
+    FINAL,
+    MOVES,
+    UNLISTED,
+    Event,
+    Status,
+    Step,
+    StoredReply,
+    TransactionFilter,
+    TransactionRow,
+    is_final,
+)
 from getsmart.mongo import again, database, to_units
+from getsmart.paging import newest_first
 from getsmart.replies import dump_json, success
 
 LEASE_SECONDS = 15
@@ -45,6 +57,45 @@ def find_by_metakeep_id(metakeep_transaction_id: str) -> TransactionRow | None:
     return cast(TransactionRow | None, database().transactions.find_one(query))
 
 
+def find_by_consent_token(token: str) -> TransactionRow | None:
+    """The row whose person is asked with this token, or None."""
+    return cast(TransactionRow | None, database().transactions.find_one({"consent_token": token}))
+
+
+def is_claimed(tx_hash: str) -> bool:
+    """Whether a row of ours already stands for this transaction of the chain."""
+    return database().transactions.find_one({"tx_hash": tx_hash}, {"_id": 1}) is not None
+
+
+def find_awaiting(account: str) -> list[TransactionRow]:
+    """The rows that wait for the consent of this account's holder."""
+    query = {"status": "awaiting_consent", "origin.account": account}
+    return cast(list[TransactionRow], list(database().transactions.find(query)))
+
+
+def page_query(client_id: str | None, only: TransactionFilter, after: str | None) -> dict[str, Any]:
+    """The filter for one page of the list; of `only` all but the wallet, which leads to its transactions both ways."""
+    query: dict[str, Any] = {} if client_id is None else {"client_id": client_id}
+    named = {"status": "status", "kind": "kind", "batch_id": "batch_id", "badge_id": "badge_claim.badge_id"}
+    query |= {named[name]: value for name, value in only.items() if name in named}
+    return query | newest_first("txn", after, only.get("created_after"), only.get("created_before"))
+
+
+def find_page(query: dict[str, Any], limit: int) -> list[TransactionRow]:
+    """Up to `limit` rows, newest first, without what only the machine reads."""
+    found = database().transactions.find(query, dict.fromkeys(UNLISTED, 0)).sort([("_id", -1)]).limit(limit)
+    return cast(list[TransactionRow], list(found))
+
+
+def has_open(wallet_id: str) -> bool:
+    """Whether something is under way to or from the wallet: a row that is not final."""
+    held = {"hold.name": wallet_id, "hold.state": "held"}
+    return any(
+        database().transactions.find_one(query, {"_id": 1}) is not None
+        for query in (held, {"incoming_wallet_id": wallet_id})
+    )
+
+
 def find_due(statuses: tuple[Status, ...], before: datetime, limit: int) -> list[TransactionRow]:
     """Open rows whose time has come, the longest overdue first."""
     rows: list[TransactionRow] = []
@@ -59,6 +110,17 @@ def find_oldest(status: Status) -> datetime | None:
     """When the oldest row in this state was created, or None when there is none."""
     row = database().transactions.find_one({"status": status}, {"created_at": 1}, sort=[("created_at", 1)])
     return cast(datetime, row["created_at"]) if row else None
+
+
+def count(status: Status, most: int, since: datetime | None = None) -> int:
+    """How many rows are in this state, made since then, counted up to `most`."""
+    query: dict[str, Any] = {"status": status} if since is None else {"status": status, "created_at": {"$gte": since}}
+    return database().transactions.count_documents(query, limit=most)
+
+
+def count_unsummed(most: int) -> int:
+    """How many confirmed rows the tick has not yet folded into the books, counted up to `most`."""
+    return database().transactions.count_documents({"is_unsummed": True}, limit=most)
 
 
 def sum_held(name: str, *, session: ClientSession) -> int:
@@ -85,6 +147,35 @@ def insert(row: TransactionRow) -> None:
         if database().transactions.find_one({"_id": row["_id"]}, {"_id": 1}) is None:
             pattern: Mapping[str, Any] = (error.details or {}).get("keyPattern") or {}
             raise Taken(is_badge=any(name.startswith("badge_lock") for name in pattern)) from None
+
+
+def insert_many(rows: Iterable[TransactionRow], *, session: ClientSession) -> None:
+    """Write the rows of a batch, all or none. Raises DuplicateKeyError's kind when one of them is there already."""
+    database().transactions.insert_many([{**row} for row in rows], session=session)
+
+
+def has_open_of_batch(batch_id: str) -> bool:
+    """Whether a transaction of this batch may still move."""
+    for status in MOVES.keys() - FINAL:
+        if database().transactions.find_one({"batch_id": batch_id, "status": status}, {"_id": 1}) is not None:
+            return True
+    return False
+
+
+def count_by_status(batch_id: str) -> dict[str, int]:
+    """How many transactions of this batch there are in each state that occurs."""
+    stages: list[dict[str, Any]] = [
+        {"$match": {"batch_id": batch_id}},
+        {"$group": {"_id": "$status", "count": {"$sum": 1}}},
+    ]
+    return {row["_id"]: row["count"] for row in database().transactions.aggregate(stages)}
+
+
+def find_batch_rows(batch_id: str, start: int, limit: int) -> dict[int, TransactionRow]:
+    """The transactions of `limit` rows of this batch from row `start` on, by row; without what no list shows."""
+    query = {"batch_id": batch_id, "batch_row": {"$gte": start, "$lt": start + limit}}
+    rows = database().transactions.find(query, dict.fromkeys(UNLISTED, 0))
+    return {row["batch_row"]: cast(TransactionRow, row) for row in rows}
 
 
 def event_of(row: TransactionRow) -> Event:
@@ -129,8 +220,11 @@ def _with(row: TransactionRow, new: Mapping[str, Any], gone: Iterable[str] = ())
 
 
 def _with_reply(moved: TransactionRow, new: dict[str, Any]) -> tuple[TransactionRow, dict[str, Any]]:
-    """The first conclusion of a row is what its caller is answered, also when the tick reached it."""
-    if "reply" in moved:
+    """The first conclusion of a row is what its caller is answered, also when the tick reached it.
+
+    A batch's rows have no caller of their own.
+    """
+    if "reply" in moved or "batch_id" in moved:
         return moved, new
     reply = reply_of(moved)
     return _with(moved, {"reply": reply}), {**new, "reply": reply}
@@ -144,13 +238,15 @@ def reply_of(row: TransactionRow) -> StoredReply:
 def _gone(row: TransactionRow, status: Status) -> tuple[str, ...]:
     """What a final row no longer has; where nothing came of it, its badge claim is free again.
 
-    A row that became unknown before MetaKeep gave it an id can be asked about nowhere, so it is never due.
+    A row that became unknown before MetaKeep gave it an id can be asked about nowhere, so it is never due. A consent
+    token goes with the state that it was for.
     """
     if status == "unknown" and "metakeep_transaction_id" not in row:
         return ("due_at",)
+    consent = tuple({"consent_token", "consent_candidates"} & row.keys())
     if not is_final(status):
-        return ()
-    always = ("due_at", "incoming_wallet_id")
+        return consent
+    always = ("due_at", "incoming_wallet_id", *consent)
     return always if status == "confirmed" else (*always, "badge_lock")
 
 

@@ -1,10 +1,6 @@
 """POST /tokens/mint - mint new GETS into a wallet: an amount, or the reward of a badge claim."""
 
-from typing import Self
-
-from pydantic import model_validator
-
-from getsmart.fields import BadgeText, BaseUnits, Body, Reason, WalletId, problem
+from getsmart.fields import BadgeText, BaseUnits, Body, Reason, WalletId, exactly_one
 from getsmart.idempotency import answer, claim_of
 from getsmart.replies import Reply
 from getsmart.services import tokens
@@ -26,11 +22,7 @@ class MintBody(Body):
     badge_claim: BadgeClaim | None = None
     reason: Reason | None = None
 
-    @model_validator(mode="after")
-    def _either(self) -> Self:
-        if (self.amount == 0) == (self.badge_claim is None):
-            raise problem("one_of", "exactly one of amount and badge_claim must be given", field="amount")
-        return self
+    _one = exactly_one("amount", "badge_claim")
 
 
 @endpoint("POST", scope="tokens:mint", takes=MintBody)

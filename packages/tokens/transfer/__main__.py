@@ -1,10 +1,8 @@
-"""POST /tokens/transfer - pay GETS from the treasury to a wallet or to a chain address."""
+"""POST /tokens/transfer - pay GETS to a wallet or address: from the treasury, or from a wallet whose owner approves."""
 
-from typing import Self
+from functools import partial
 
-from pydantic import model_validator
-
-from getsmart.fields import Address, BaseUnits, Body, Reason, WalletId, problem
+from getsmart.fields import Address, BaseUnits, Body, Reason, WalletId, exactly_one
 from getsmart.idempotency import answer, claim_of
 from getsmart.replies import Reply
 from getsmart.services import tokens
@@ -12,25 +10,24 @@ from getsmart.web import Request, endpoint
 
 
 class TransferBody(Body):
-    """To whom and how much."""
+    """From whom (by default the treasury), to whom and how much."""
 
+    from_wallet_id: WalletId | None = None
     to_wallet_id: WalletId | None = None
     to_address: Address | None = None
     amount: BaseUnits
     reason: Reason | None = None
 
-    @model_validator(mode="after")
-    def _one_target(self) -> Self:
-        if (self.to_wallet_id is None) == (self.to_address is None):
-            raise problem("one_of", "exactly one of to_wallet_id and to_address must be given", field="to_wallet_id")
-        return self
+    _one_target = exactly_one("to_wallet_id", "to_address")
 
 
-@endpoint("POST", scope="treasury:transfer", takes=TransferBody)
+@endpoint("POST", scope="treasury:transfer", also=("tokens:transfer",), takes=TransferBody)
 def main(request: Request[TransferBody]) -> Reply:
-    """202 with the transaction; 404 wallet; 409 treasury too small or twin running; 422 key reused."""
-    order = request.input
-    accepted = tokens.transfer_from_treasury(
+    """202 with the transaction; 403 scope of its source; 404 wallet; 409 balance or twin running; 422 key reused."""
+    order, source = request.input, request.input.from_wallet_id
+    request.require("tokens:transfer" if source else "treasury:transfer")
+    pay = partial(tokens.transfer_from_wallet, from_wallet_id=source) if source else tokens.transfer_from_treasury
+    accepted = pay(
         claim_of(request),
         to_wallet_id=order.to_wallet_id,
         to_address=order.to_address,

@@ -1,10 +1,6 @@
 """GET /wallets/get - one wallet, by wallet_id, email or address."""
 
-from typing import Self
-
-from pydantic import model_validator
-
-from getsmart.fields import Address, Email, Query, WalletId, problem
+from getsmart.fields import Address, Email, Query, WalletId, exactly_one
 from getsmart.replies import Reply, success
 from getsmart.services import views
 from getsmart.web import Request, endpoint
@@ -17,11 +13,7 @@ class WalletQuery(Query):
     email: Email | None = None
     address: Address | None = None
 
-    @model_validator(mode="after")
-    def _one(self) -> Self:
-        if sum(value is not None for value in (self.wallet_id, self.email, self.address)) != 1:
-            raise problem("one_of", "exactly one of wallet_id, email and address must be given", field="wallet_id")
-        return self
+    _one = exactly_one("wallet_id", "email", "address")
 
 
 @endpoint("GET", scope="wallets:read", takes=WalletQuery)

@@ -90,9 +90,7 @@ def test_a_lost_return_is_repaired_once(bench: Bench, monkeypatch: pytest.Monkey
     bench.audit()
 
 
-def test_a_return_that_comes_too_late_is_left_to_the_repair(
-    system: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_return_that_comes_too_late_is_left_to_the_repair(system: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """After ACT_SECONDS a repair may have counted it already."""
     moments = iter([0.0, reserves.ACT_SECONDS])
     given: list[Any] = []

@@ -74,7 +74,7 @@ def test_a_killed_sequencer_leaves_no_gap_and_no_double(
 def test_two_sequencers_at_once_number_everything_once(system: Raw) -> None:
     """The lease gives the work to one; the other does nothing."""
     moved(5)
-    in_parallel([lambda: number.number_events(100)] * 4)  # type: ignore[list-item]
+    in_parallel([lambda: number.number_events(100)] * 4)
     number.number_events(100)
     assert [sequence for sequence, _ in numbered(system)] == list(range(1, 11))
 

@@ -15,7 +15,7 @@ from tests.support import Provider, unique
 from tests.wire import CUT, SILENT, Wire, free_url, reply
 
 KEY = signing.SigningKey(1234567)
-SECRET = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAS1oc"
+SECRET = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAS1oc"  # pragma: allowlist secret
 HOST = "signed.example"
 ORDER = ProviderRequest("/v2/app/coin/mint", '{"to":{"email":"zoë@example.com"}}'.encode(), "order-1")
 GOOD = reply(200, b'{"status":"QUEUED"}')

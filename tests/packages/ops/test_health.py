@@ -1,7 +1,6 @@
 """GET /ops/health at its door."""
 
 import pytest
-from pytest import Subtests
 
 from getsmart import config
 from tests.edge import Case, Door, MakeClient, Raw, assert_headers, assert_plain_main, check, common
@@ -15,7 +14,7 @@ def test_main_is_what_the_runtime_calls() -> None:
     assert_plain_main(DOOR.path)
 
 
-def test_what_every_door_refuses(subtests: Subtests, system: Raw, make_client: MakeClient) -> None:
+def test_what_every_door_refuses(subtests: pytest.Subtests, system: Raw, make_client: MakeClient) -> None:
     """Wrong methods, paths and queries are refused by code and change nothing."""
     check(subtests, system, DOOR, common(DOOR, make_client))
 
@@ -39,7 +38,7 @@ def test_a_failing_check_is_503(system: Raw) -> None:
 
 
 def test_a_wrong_variable_is_misconfigured(
-    subtests: Subtests, system: Raw, monkeypatch: pytest.MonkeyPatch
+    subtests: pytest.Subtests, system: Raw, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A deployment with a variable that is none is not healthy, and says no more."""
     monkeypatch.setenv("COLOUR", "red")

@@ -4,7 +4,6 @@ import json
 from typing import Any
 
 import pytest
-from pytest import Subtests
 
 from tests.edge import (
     BAD_AMOUNTS,
@@ -35,12 +34,12 @@ def test_main_is_what_the_runtime_calls() -> None:
     assert_plain_main("tokens/burn")
 
 
-def test_what_every_door_refuses(subtests: Subtests, system: Raw, make_client: MakeClient, door: Door) -> None:
+def test_what_every_door_refuses(subtests: pytest.Subtests, system: Raw, make_client: MakeClient, door: Door) -> None:
     """Wrong methods, keys, bodies, queries and idempotency keys are refused by code and change nothing."""
     check(subtests, system, door, common(door, make_client))
 
 
-def test_fields_that_are_wrong(subtests: Subtests, system: Raw, app: Client, door: Door) -> None:
+def test_fields_that_are_wrong(subtests: pytest.Subtests, system: Raw, app: Client, door: Door) -> None:
     """Each field is checked by name; the reason is required, since the holder is not asked."""
     without = {name: value for name, value in (door.body or {}).items() if name != "reason"}
     cases = [
@@ -52,7 +51,9 @@ def test_fields_that_are_wrong(subtests: Subtests, system: Raw, app: Client, doo
     check(subtests, system, door, cases)
 
 
-def test_what_cannot_be_burned(subtests: Subtests, system: Raw, make_client: MakeClient, app: Client, door: Door) -> None:
+def test_what_cannot_be_burned(
+    subtests: pytest.Subtests, system: Raw, make_client: MakeClient, app: Client, door: Door
+) -> None:
     """Unknown and foreign wallets are 404; more than a wallet has is 409 and holds nothing."""
     other = make_client("other").token
     unknown = json.dumps({**(door.body or {}), "wallet_id": UNKNOWN_WALLET})

@@ -1,6 +1,6 @@
 """GET /tokens/info at its door."""
 
-from pytest import Subtests
+import pytest
 
 from local.sandbox import Sandbox
 from tests.edge import Door, MakeClient, Raw, assert_headers, assert_plain_main, check, common
@@ -14,7 +14,7 @@ def test_main_is_what_the_runtime_calls() -> None:
     assert_plain_main(DOOR.path)
 
 
-def test_what_every_door_refuses(subtests: Subtests, system: Raw, make_client: MakeClient) -> None:
+def test_what_every_door_refuses(subtests: pytest.Subtests, system: Raw, make_client: MakeClient) -> None:
     """Wrong methods, keys and queries are refused by code and change nothing."""
     check(subtests, system, DOOR, common(DOOR, make_client))
 

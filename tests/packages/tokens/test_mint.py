@@ -4,7 +4,6 @@ import json
 from typing import Any
 
 import pytest
-from pytest import Subtests
 
 from tests.edge import (
     BAD_AMOUNTS,
@@ -37,17 +36,17 @@ def test_main_is_what_the_runtime_calls() -> None:
     assert_plain_main("tokens/mint")
 
 
-def test_what_every_door_refuses(subtests: Subtests, system: Raw, make_client: MakeClient, door: Door) -> None:
+def test_what_every_door_refuses(subtests: pytest.Subtests, system: Raw, make_client: MakeClient, door: Door) -> None:
     """Wrong methods, keys, bodies, queries and idempotency keys are refused by code and change nothing."""
     check(subtests, system, door, common(door, make_client))
 
 
-def test_amounts_that_are_none(subtests: Subtests, system: Raw, app: Client, door: Door) -> None:
+def test_amounts_that_are_none(subtests: pytest.Subtests, system: Raw, app: Client, door: Door) -> None:
     """Whatever is not a decimal string of whole GETS above zero is 400 naming `amount`, and changes nothing."""
     check(subtests, system, door, wrong_values(door, app.token, "amount", BAD_AMOUNTS))
 
 
-def test_other_fields_that_are_wrong(subtests: Subtests, system: Raw, app: Client, door: Door) -> None:
+def test_other_fields_that_are_wrong(subtests: pytest.Subtests, system: Raw, app: Client, door: Door) -> None:
     """Wallet, reason and badge are checked too, by name."""
     badge = Door(door.path, door.method, door.scope, _badge(door, {"badge_id": "b", "claimant": "c"}), is_money=True)
     cases = [
@@ -65,7 +64,9 @@ def test_other_fields_that_are_wrong(subtests: Subtests, system: Raw, app: Clien
     check(subtests, system, door, cases)
 
 
-def test_wallets_that_are_not_the_clients(subtests: Subtests, system: Raw, make_client: MakeClient, door: Door) -> None:
+def test_wallets_that_are_not_the_clients(
+    subtests: pytest.Subtests, system: Raw, make_client: MakeClient, door: Door
+) -> None:
     """A wallet that does not exist and one that the client is not linked to are the same 404."""
     other = make_client("other").token
     unknown = json.dumps({**(door.body or {}), "wallet_id": UNKNOWN_WALLET})
@@ -76,7 +77,7 @@ def test_wallets_that_are_not_the_clients(subtests: Subtests, system: Raw, make_
     check(subtests, system, door, cases)
 
 
-def test_more_than_the_supply_has_left(subtests: Subtests, system: Raw, app: Client, door: Door) -> None:
+def test_more_than_the_supply_has_left(subtests: pytest.Subtests, system: Raw, app: Client, door: Door) -> None:
     """A mint beyond the cap is 409 and reserves nothing."""
     body = json.dumps({**(door.body or {}), "amount": "9999999999999.999999999999999999"})
     check(subtests, system, door, [Case("supply", door.event(app.token, body=body), 409, "supply_exhausted")])
@@ -107,7 +108,7 @@ def test_base64_carries_the_same_request(app: Client, door: Door) -> None:
 
 
 def test_missing_variables_are_named_in_the_log_only(
-    subtests: Subtests, system: Raw, app: Client, door: Door, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    subtests: pytest.Subtests, system: Raw, app: Client, door: Door, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     """Without the contract's address the door is misconfigured: 503, the variable in the log, nothing kept."""
     from getsmart import config

@@ -1,13 +1,33 @@
-"""GET /tokens/transaction at its door."""
+"""GET and POST /tokens/transaction at their door."""
 
 from typing import Any
 
-from pytest import Subtests
+import pytest
 
-from tests.edge import UNKNOWN_TRANSACTION, Case, Door, MakeClient, Raw, assert_headers, assert_plain_main, check, common
+from tests.edge import (
+    UNKNOWN_TRANSACTION,
+    Case,
+    Door,
+    MakeClient,
+    Raw,
+    assert_headers,
+    assert_plain_main,
+    check,
+    common,
+    wrong_values,
+)
 from tests.support import Client, unique
 
-DOOR = Door("tokens/transaction", "GET", "tokens:read", query=f"transaction_id={UNKNOWN_TRANSACTION}")
+METHODS = ("GET", "POST")
+DOOR = Door("tokens/transaction", "GET", "tokens:read", query=f"transaction_id={UNKNOWN_TRANSACTION}", allow=METHODS)
+CANCEL = Door(
+    "tokens/transaction",
+    "POST",
+    "tokens:mint",
+    {"transaction_id": UNKNOWN_TRANSACTION, "action": "cancel"},
+    allow=METHODS,
+    also=("tokens:transfer", "treasury:transfer", "tokens:burn"),
+)
 BAD_IDS = (
     "",
     UNKNOWN_TRANSACTION.replace("txn", "wlt"),
@@ -23,12 +43,23 @@ def test_main_is_what_the_runtime_calls() -> None:
     assert_plain_main(DOOR.path)
 
 
-def test_what_every_door_refuses(subtests: Subtests, system: Raw, make_client: MakeClient) -> None:
-    """Wrong methods, keys and queries are refused by code and change nothing."""
-    check(subtests, system, DOOR, common(DOOR, make_client))
+def test_what_every_door_refuses(subtests: pytest.Subtests, system: Raw, make_client: MakeClient) -> None:
+    """Wrong methods, keys, bodies and queries are refused by code and change nothing."""
+    for door in (DOOR, CANCEL):
+        check(subtests, system, door, common(door, make_client))
 
 
-def test_ids_that_are_none(subtests: Subtests, system: Raw, app: Client) -> None:
+def test_what_cannot_be_cancelled(subtests: pytest.Subtests, system: Raw, app: Client) -> None:
+    """Ids have one form, there is one action, and an unknown transaction is 404."""
+    cases = [
+        *wrong_values(CANCEL, app.token, "transaction_id", ("", "txn_1", UNKNOWN_TRANSACTION + "\n", 7, None, [])),
+        *wrong_values(CANCEL, app.token, "action", ("", "stop", "CANCEL", 7, None, [])),
+        Case("unknown", CANCEL.event(app.token), 404, "not_found"),
+    ]
+    check(subtests, system, CANCEL, cases)
+
+
+def test_ids_that_are_none(subtests: pytest.Subtests, system: Raw, app: Client) -> None:
     """An id has one form; a well-formed one that does not exist is 404."""
     queries = ("", *(f"transaction_id={bad}" for bad in BAD_IDS))
     cases = [

@@ -3,7 +3,7 @@
 from typing import Any
 from urllib.parse import quote
 
-from pytest import Subtests
+import pytest
 
 from tests.edge import (
     BAD_EMAILS,
@@ -29,12 +29,12 @@ def test_main_is_what_the_runtime_calls() -> None:
     assert_plain_main(DOOR.path)
 
 
-def test_what_every_door_refuses(subtests: Subtests, system: Raw, make_client: MakeClient) -> None:
+def test_what_every_door_refuses(subtests: pytest.Subtests, system: Raw, make_client: MakeClient) -> None:
     """Wrong methods, keys and queries are refused by code and change nothing."""
     check(subtests, system, DOOR, common(DOOR, make_client))
 
 
-def test_queries_that_name_no_wallet(subtests: Subtests, system: Raw, app: Client) -> None:
+def test_queries_that_name_no_wallet(subtests: pytest.Subtests, system: Raw, app: Client) -> None:
     """Each of the three ways has its form, exactly one is to be given, and an unknown wallet is 404."""
     emails = [email for email in BAD_EMAILS if isinstance(email, str)]
     bad = [
@@ -68,7 +68,7 @@ def test_a_linked_wallet_is_found_three_ways(app: Client, wallet: dict[str, Any]
 
 
 def test_a_wallet_is_hidden_from_clients_that_are_not_linked(
-    subtests: Subtests, system: Raw, wallet: dict[str, Any], make_client: MakeClient
+    subtests: pytest.Subtests, system: Raw, wallet: dict[str, Any], make_client: MakeClient
 ) -> None:
     """Without a link it is not_found, three ways; an admin sees it, without anybody's label."""
     other = make_client("other")

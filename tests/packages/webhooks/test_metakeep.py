@@ -3,7 +3,6 @@
 import json
 
 import pytest
-from pytest import Subtests
 
 from getsmart import config
 from tests.edge import Case, Door, MakeClient, Raw, assert_plain_main, check, common
@@ -23,27 +22,34 @@ def test_main_is_what_the_runtime_calls() -> None:
     assert_plain_main(DOOR.path)
 
 
-def test_what_every_door_refuses(subtests: Subtests, system: Raw, make_client: MakeClient) -> None:
+def test_what_every_door_refuses(subtests: pytest.Subtests, system: Raw, make_client: MakeClient) -> None:
     """Wrong methods, paths, sizes and encodings are refused by code and change nothing."""
     check(subtests, system, DOOR, common(DOOR, make_client))
 
 
-def test_deliveries_that_are_not_genuine(subtests: Subtests, system: Raw) -> None:
+def test_deliveries_that_are_not_genuine(subtests: pytest.Subtests, system: Raw) -> None:
     """Whatever is wrong with a signature, the sender learns only that it is not valid."""
     cases = [
         Case("no headers", DOOR.event(None, body=BODY), 401, "signature_invalid"),
         Case("unknown sender", DOOR.event(None, body=BODY, headers=HEADERS), 401, "signature_invalid"),
         *(
-            Case(f"without {name}", DOOR.event(None, body=BODY, headers={**HEADERS, name: None}), 401, "signature_invalid")
+            Case(
+                f"without {name}",
+                DOOR.event(None, body=BODY, headers={**HEADERS, name: None}),
+                401,
+                "signature_invalid",
+            )
             for name in HEADERS
         ),
     ]
     check(subtests, system, DOOR, cases)
 
 
-@pytest.mark.parametrize("variable", ["METAKEEP_WEBHOOK_SCHEME", "METAKEEP_WEBHOOK_SENDER_KEYS", "METAKEEP_WEBHOOK_HOST"])
+@pytest.mark.parametrize(
+    "variable", ["METAKEEP_WEBHOOK_SCHEME", "METAKEEP_WEBHOOK_SENDER_KEYS", "METAKEEP_WEBHOOK_HOST"]
+)
 def test_a_missing_variable_asks_the_sender_to_come_again(
-    subtests: Subtests,
+    subtests: pytest.Subtests,
     system: Raw,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

@@ -1,0 +1,111 @@
+"""What an operator watches, in Prometheus's text format, from bounded and indexed reads only.
+
+The format is a line a value, so it is written here: the library for it keeps counters in a process, which a function
+loses with its container. https://prometheus.io/docs/instrumenting/exposition_formats/
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from getsmart import clock, config
+from getsmart.amounts import MAX_SUPPLY, format_units
+from getsmart.errors import Internal
+from getsmart.models import BURNED, EXTERNAL, ISSUANCE, SUPPLY, SYSTEM_ACCOUNTS, TREASURY, Status
+from getsmart.mongo import Document, to_units
+from getsmart.stores import controls, events, keys, ledger, transactions
+
+MOST = 10_000  # counting ends here: a queue this long is an alarm whatever its length
+_OPEN: tuple[Status, ...] = ("queued", "awaiting_consent", "submitted", "unknown")
+_ENDED: tuple[Status, ...] = ("confirmed", "failed", "cancelled", "expired")
+_RECENT = timedelta(hours=1)
+_SEEN = {"tick": "ran_at", "provider": "provider_ok_at", "chain": "chain_ok_at"}
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric: its values by label, as text, so that amounts keep all their digits."""
+
+    name: str
+    kind: Literal["gauge", "counter"]
+    what: str
+    label: str
+    values: Mapping[str, str]
+
+
+def text() -> str:
+    """Every metric. Raises Internal when the database was never migrated."""
+    singles = controls.read_all()
+    if not {SUPPLY, TREASURY, ledger.BOOKS} <= singles.keys():
+        raise Internal("the database has no genesis; migrations are missing")
+    found = [*_of_deployment(singles), *_of_transactions(singles), *_of_books(singles), *_of_queues()]
+    return "".join(line for metric in found for line in _render(metric))
+
+
+def _render(metric: Metric) -> Iterator[str]:
+    name = f"getsmart_{metric.name}"
+    yield f"# HELP {name} {metric.what}\n# TYPE {name} {metric.kind}\n"
+    for value, number in metric.values.items():
+        labels = f'{{{metric.label}="{value}"}}' if metric.label else ""
+        yield f"{name}{labels} {number}\n"
+
+
+def _one(name: str, what: str, value: object, kind: Literal["gauge", "counter"] = "gauge") -> Metric:
+    return Metric(name, kind, what, "", {"": str(value)})
+
+
+def _age(since: datetime) -> str:
+    return str(round((clock.now() - since).total_seconds(), 3))
+
+
+def _of_deployment(singles: dict[str, Document]) -> Iterator[Metric]:
+    mine, active = config.read(config.DeploymentSettings), singles.get(controls.COLOUR, {}).get("active")
+    yield Metric("is_active", "gauge", "Whether this colour is the active one.", "colour", {
+        mine.colour: str(int(mine.colour == active))
+    })  # fmt: skip
+    tick = singles.get(controls.TICK, {})
+    ages = {name: _age(tick[field]) for name, field in _SEEN.items() if field in tick}
+    yield Metric("seen_age_seconds", "gauge", "Since the tick last ran, and since others last answered it.", "of", ages)
+
+
+def _of_transactions(singles: dict[str, Document]) -> Iterator[Metric]:
+    counts: dict[str, str] = {status: str(transactions.count(status, MOST)) for status in _OPEN}
+    yield Metric("transactions_open", "gauge", f"Not final, by status, up to {MOST}.", "status", counts)
+    oldest = {status: transactions.find_oldest(status) for status in _OPEN}
+    ages: dict[str, str] = {status: _age(at) for status, at in oldest.items() if at is not None}
+    yield Metric("transactions_oldest_age_seconds", "gauge", "Of the oldest that is not final.", "status", ages)
+    since = clock.now() - _RECENT
+    ended: dict[str, str] = {status: str(transactions.count(status, MOST, since)) for status in _ENDED}
+    yield Metric("transactions_recent", "gauge", f"Made in the last hour and final, up to {MOST}.", "status", ended)
+    booked = singles[ledger.BOOKS]["transactions"]
+    yield _one("transactions_booked_total", "Transactions in the books, genesis included.", booked, "counter")
+
+
+def _of_books(singles: dict[str, Document]) -> Iterator[Metric]:
+    books: Any = {name: to_units(singles[ledger.BOOKS][name]) for name in (*SYSTEM_ACCOUNTS, ledger.WALLETS)}
+    minted, free = -books[ISSUANCE], to_units(singles[SUPPLY]["available"])
+    supply = {"minted": minted, "reserved": MAX_SUPPLY - free - minted, "free": free, "burned": books[BURNED]}
+    yield Metric("supply_gets", "gauge", "The supply in whole GETS.", "part", _amounts(supply))
+    treasury = {"posted": books[TREASURY], "available": to_units(singles[TREASURY]["available"])}
+    yield Metric("treasury_gets", "gauge", "The treasury in whole GETS.", "balance", _amounts(treasury))
+    yield _one(
+        "external_gets", "Booked against the world outside; other than 0 is a break.", format_units(books[EXTERNAL])
+    )
+    yield _one("books_sum_gets", "The sum of all accounts; other than 0 breaks I3.", format_units(sum(books.values())))
+
+
+def _amounts(units: Mapping[str, int]) -> dict[str, str]:
+    return {name: format_units(value) for name, value in units.items()}
+
+
+def _of_queues() -> Iterator[Metric]:
+    yield _one(
+        "transactions_unsummed", f"Confirmed, not yet in the books, up to {MOST}.", transactions.count_unsummed(MOST)
+    )
+    yield _one(
+        "events_unnumbered",
+        f"Rows with events that have no number yet, up to {MOST} a kind.",
+        events.count_unnumbered(MOST),
+    )
+    yield _one("calls_rate_limited_total", "Calls that a key's rate limit refused.", keys.count_refused(), "counter")

@@ -1,0 +1,30 @@
+"""After a restore: `on` stops money until `off`, set once books and chain agree again; `status` tells which it is."""
+
+import argparse
+import sys
+
+from dotenv import load_dotenv
+from pymongo.errors import PyMongoError
+
+from getsmart.errors import GetSmartError
+from getsmart.stores import controls
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command; exit 0, or 1 with one clear line."""
+    parser = argparse.ArgumentParser(prog="python -m ops.recovery", description=__doc__)
+    parser.add_argument("command", choices=("on", "off", "status"))
+    command = parser.parse_args(arguments).command
+    load_dotenv()
+    try:
+        if command != "status":
+            controls.set_recovering(is_recovering=command == "on")
+        print("recovering" if controls.is_recovering() else "not recovering")
+    except (GetSmartError, PyMongoError) as error:
+        print(f"recovery: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,538 @@
+"""An airdrop is accepted whole or not at all, paid once whatever dies, and its receipt verifies."""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pymerkle import InvalidProof
+
+from getsmart import clock
+from getsmart.machine import airdrop
+from getsmart.services import tick
+from getsmart.stores import batches, ceilings, reserves
+from tests.crashes import Crashes
+from tests.money import MINT_PATH, QUIET, Bench, Killed, in_parallel, units
+from tests.support import Answer, Client, unique
+
+Rows = list[dict[str, Any]]
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small chunks, so that a few rows need several."""
+    monkeypatch.setattr(airdrop, "CHUNK", 2)
+    monkeypatch.setattr(airdrop, "UNFOLD", 2)
+
+
+@pytest.fixture
+def rows(bench: Bench) -> Rows:
+    """Five rows for two wallets."""
+    bench.catch_up()
+    wallets = [bench.wallet, bench.new_wallet()]
+    return [{"wallet_id": wallets[number % 2]["wallet_id"], "amount": str(number + 1)} for number in range(5)]
+
+
+def drop(bench: Bench, rows: Rows, *, reference: str = "r", key: str | None = None, by: Client | None = None) -> Answer:
+    """POST tokens/airdrop."""
+    return (by or bench.app).post("tokens/airdrop", {"reference": reference, "rows": rows}, key=key or unique("drop"))
+
+
+def read(bench: Bench, batch: Answer, query: str = "") -> dict[str, Any]:
+    """GET tokens/batch."""
+    return bench.app.get("tokens/batch", f"batch_id={batch.data['batch_id']}{query}").data
+
+
+def work_off(bench: Bench, passes: int = 12) -> None:
+    """Let the tick work until everything is final."""
+    for _ in range(passes):
+        bench.settle(1)
+    bench.time.advance(QUIET)
+    tick.run()
+
+
+def paid_once(bench: Bench, rows: Rows) -> None:
+    """A Transfer for each row, the books agree, nothing is held any more."""
+    made = list(bench.raw.transactions.find({"batch_id": {"$exists": True}}).sort("batch_row", 1))
+    assert [row["batch_row"] for row in made] == list(range(len(rows)))
+    assert {row["status"] for row in made} == {"confirmed"}
+    addresses = {row["target"]["address"] for row in made}
+    assert sum(bench.logs(address) for address in addresses) == len(rows)
+    assert sum(bench.on_chain(address) for address in addresses) == sum(units(row["amount"]) for row in rows)
+    bench.audit()
+
+
+def test_from_call_to_receipt(bench: Bench, rows: Rows, small: None) -> None:
+    """Accepted in one call, reserved as a sum, worked off by the tick, told by one event."""
+    before = bench.available("supply")
+    accepted = drop(bench, rows)
+    assert (accepted.status, accepted.data["status"], accepted.data["counts"]["queued"]) == (202, "queued", 5)
+    assert bench.available("supply") == before - units("15")
+    bench.audit()
+    assert read(bench, accepted)["counts"]["queued"] == 5
+    tick.run()
+    bench.audit()
+    running = read(bench, accepted, "&rows=true")
+    assert running["status"] == "running"
+    assert [row["transaction_id"] is None for row in running["rows"]["items"]] == [False, False, True, True, True]
+    work_off(bench)
+    done = read(bench, accepted)
+    assert (done["status"], done["counts"]["confirmed"], done["total"]) == ("completed", 5, 5)
+    paid_once(bench, rows)
+    events = [event for event in bench.raw.events.find() if event["type"] == "batch.completed"]
+    assert [json.loads(event["data"]) for event in events] == [done]
+
+
+def _node(left: bytes, right: bytes) -> bytes:
+    return hashlib.sha256(b"\x01" + left + right).digest()
+
+
+def _root(leaves: list[bytes]) -> bytes:
+    """RFC 6962, section 2.1, by hand: the left part is the largest power of two below the number of leaves."""
+    if len(leaves) == 1:
+        return hashlib.sha256(b"\x00" + leaves[0]).digest()
+    left = 1 << (len(leaves) - 1).bit_length() - 1
+    return _node(_root(leaves[:left]), _root(leaves[left:]))
+
+
+def _documented(repository: Path) -> Callable[[Rows, str, int], None]:
+    """`verify` as docs/airdrop.md shows it."""
+    names: dict[str, Any] = {}
+    (block,) = re.findall(r"```python\n(.*?)```", (repository / "docs/airdrop.md").read_text(), re.DOTALL)
+    exec(block, names)  # noqa: S102 - the document is ours
+    verify: Callable[[Rows, str, int], None] = names["verify"]
+    return verify
+
+
+def test_a_row_can_be_verified(bench: Bench, rows: Rows, small: None, repository: Path) -> None:
+    """As docs/airdrop.md tells it: the listed rows are the leaves; each is proven, a changed one is not."""
+    accepted = drop(bench, rows)
+    work_off(bench)
+    items, cursor = [], ""
+    while True:
+        page = read(bench, accepted, f"&rows=true&limit=2{cursor}")["rows"]
+        items += page["items"]
+        if page["next_cursor"] is None:
+            break
+        cursor = f"&cursor={page['next_cursor']}"
+    assert [item["row"] for item in items] == list(range(5))
+    root = read(bench, accepted)["merkle_root"]
+    leaves = [json.dumps(item, separators=(",", ":"), ensure_ascii=False).encode() for item in items]
+    assert _root(leaves).hex() == root
+    verify = _documented(repository)
+    for number in range(5):
+        verify(items, root, number)
+    with pytest.raises(InvalidProof):
+        verify([{**item, "amount": "5"} for item in items], root, 3)
+
+
+def test_the_same_rows_give_the_same_batch(bench: Bench, rows: Rows) -> None:
+    """By key or by reference, byte for byte; other rows under the reference or the key are refused."""
+    key, other = unique("key"), unique("key")
+    first = drop(bench, rows, key=key)
+    for again in (drop(bench, rows, key=key), drop(bench, rows, key=other)):
+        assert (again.status, again.text, again.headers["Idempotent-Replayed"]) == (202, first.text, "true")
+    fewer = rows[:4]
+    assert drop(bench, fewer).code == "invalid_state"
+    assert drop(bench, fewer, key=key).code == "idempotency_mismatch"
+    assert drop(bench, rows, reference="s", key=other).code == "idempotency_mismatch"
+    assert bench.raw.batches.count_documents({}) == 1
+    second = drop(bench, rows, reference="s", key=unique("key"))
+    assert second.data["batch_id"] != first.data["batch_id"]
+    assert drop(bench, rows, key=second.headers["X-Request-Id"]).text == first.text
+    bench.audit()
+
+
+def test_a_key_of_another_batch_is_no_key_for_this_one(
+    bench: Bench, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the unique index has to say so."""
+    key = unique("key")
+    drop(bench, rows, key=key)
+    drop(bench, rows, reference="s")
+    monkeypatch.setattr(batches, "find_by_key", lambda *_: None)
+    assert drop(bench, rows, reference="s", key=key).code == "idempotency_mismatch"
+
+
+def test_ndjson_is_the_same_request(bench: Bench, rows: Rows) -> None:
+    """A row a line and the reference in the query: the same digest, the same batch."""
+    key = unique("key")
+    body = "\n".join(map(json.dumps, rows)) + "\n"
+    by_line = bench.app.post("tokens/airdrop", body, key=key, query="reference=r", content_type="application/x-ndjson")
+    assert by_line.status == 202, by_line.text
+    assert drop(bench, rows, key=key).text == by_line.text
+    broken = bench.app.post(
+        "tokens/airdrop", body + '{"a":', key=unique("k"), query="reference=s", content_type="application/x-ndjson"
+    )
+    assert (broken.status, broken.fields) == (400, ["rows[5]"])
+
+
+def test_every_bad_row_is_told_and_nothing_is_changed(bench: Bench, make_client: Callable[..., Client]) -> None:
+    """37 of 300, of every kind, among them wallets of others and unknown ones: exactly those."""
+    stranger = make_client("stranger").post("wallets/create", {"owner": {"email": f"{unique('other')}@example.com"}})
+    good = {"wallet_id": bench.wallet["wallet_id"], "amount": "1"}
+    wrongs: list[Any] = [
+        {**good, "amount": 1},
+        {**good, "amount": "0"},
+        {"amount": "1"},
+        {**good, "more": 1},
+        None,
+        {**good, "wallet_id": stranger.data["wallet_id"]},
+        {**good, "wallet_id": "wlt_01ARZ3NDEKTSV4RRFFQ69G5FAV"},
+    ]
+    rows: list[Any] = [dict(good) for _ in range(300)]
+    bad = list(range(5, 300, 8))[:37]
+    for place, number in enumerate(bad):
+        rows[number] = wrongs[place % len(wrongs)]
+    key = unique("key")
+    refused = drop(bench, rows, key=key)
+    assert (refused.status, refused.code) == (400, "invalid_request")
+    assert [int(field.split("[")[1].split("]")[0]) for field in refused.fields] == bad
+    assert {field.partition(".")[2] for field in refused.fields} == {"amount", "wallet_id", "more", ""}
+    assert bench.raw.batches.find_one() is None
+    assert bench.raw.batch_rows.find_one() is None
+    assert drop(bench, [good], key=key).status == 202
+    bench.audit()
+
+
+def test_too_many_problems_are_counted(bench: Bench) -> None:
+    """A reply stays within what the platform carries: the last entry says how many more there are."""
+    refused = drop(bench, [{"wallet_id": "x", "amount": 1} for _ in range(6_000)])
+    assert refused.status == 400
+    assert len(json.dumps(refused.text)) < 1_000_000
+    last = refused.json["error"]["details"][-1]
+    told = len(refused.fields) - 1
+    assert last == {"field": "rows", "problem": f"{12_000 - told} more problems"}
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"reference": "r", "rows": []}, "rows"),
+        ({"reference": "r", "rows": {}}, "rows"),
+        ({"reference": "", "rows": [1]}, "reference"),
+        ({"rows": [1]}, "reference"),
+        ({"reference": "r", "rows": [0] * 10_001}, "rows"),
+    ],
+)
+def test_the_frame_is_checked(bench: Bench, body: dict[str, Any], field: str) -> None:
+    """A reference, and 1 to 10,000 rows."""
+    refused = bench.app.post("tokens/airdrop", body, key=unique("key"))
+    assert (refused.status, refused.fields) == (400, [field])
+
+
+def test_more_than_the_supply(bench: Bench, rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refused before anything is written; and where it runs out meanwhile, everything is taken back."""
+    bench.limit("supply", "14")
+    key = unique("key")
+    assert drop(bench, rows, key=key).code == "supply_exhausted"
+    monkeypatch.setattr(reserves, "has", lambda *_: True)
+    by = limited(bench, mint_per_day=str(units("15")))
+    assert drop(bench, rows, key=key, by=by).code == "supply_exhausted"
+    assert bench.raw.batches.find_one() is None
+    assert bench.raw.batch_rows.find_one() is None
+    bench.audit()
+    assert drop(bench, rows[:4], key=key, by=by).status == 202
+    bench.audit()
+
+
+def limited(bench: Bench, **limits: str) -> Client:
+    """A key of the same application with daily ceilings."""
+    from ops import keys
+
+    made = keys.create(client_id="app", scopes=keys.SCOPES[:-1], limits={**keys.NO_LIMITS, **limits})  # type: ignore[typeddict-item]
+    return Client(made.token)
+
+
+def test_a_ceiling_counts_the_sum(bench: Bench, rows: Rows) -> None:
+    """15 fit under 15 and not under 14; a refused one counts nothing."""
+    assert drop(bench, rows, by=limited(bench, mint_per_day=str(units("14")))).code == "limit_exceeded"
+    by = limited(bench, mint_per_day=str(units("15")))
+    assert drop(bench, rows, by=by).status == 202
+    assert bench.mint("1", client=by).code == "limit_exceeded"
+
+
+def test_twins_make_one_batch(bench: Bench, rows: Rows) -> None:
+    """16 calls at once with one key, and 16 with keys of their own: one batch, each answered it or told to wait."""
+    key = unique("key")
+    calls = [partial(drop, bench, rows, key=key)] * 8 + [partial(drop, bench, rows) for _ in range(8)]
+    answers = in_parallel(calls)
+    assert {answer.status for answer in answers} <= {202, 409}
+    assert len({answer.data["batch_id"] for answer in answers if answer.status == 202}) == 1
+    assert {answer.code for answer in answers if answer.status == 409} <= {"idempotency_in_progress"}
+    assert bench.raw.batches.count_documents({}) == 1
+    bench.audit()
+
+
+def test_killed_anywhere_while_accepting(
+    bench: Bench, rows: Rows, small: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is paid of what was not accepted; the same call finishes it, once, and other rows are refused."""
+    crashes = Crashes(monkeypatch)
+    boundaries = crashes.boundaries(partial(drop, bench, rows, reference="undisturbed"))
+    expected = {"batches.insert", "batches.insert_rows", "batches.change", "reserves.take"}
+    assert {boundary.partition("getsmart.stores.")[2] for boundary in boundaries} == expected
+    work_off(bench)
+    killed = {unique("killed"): boundary for boundary in boundaries}
+    for key, boundary in killed.items():
+        crashes.die(boundary, partial(drop, bench, rows, reference=key, key=key))
+    accepted = [key for key in killed if bench.raw.batches.find_one({"reference": key, "status": {"$ne": "accepting"}})]
+    assert [killed[key] for key in accepted] == []  # every change but the last only renews
+    bench.time.advance(QUIET)
+    work_off(bench)
+    assert bench.raw.transactions.count_documents({}) == len(rows)
+    bench.audit()
+    for key, boundary in killed.items():
+        other = drop(bench, rows[:2], reference=key)
+        claimed = bench.raw.batches.find_one({"reference": key}) is not None
+        if boundary == "before getsmart.stores.batches.insert":
+            assert other.status == 202
+            continue
+        assert (claimed, other.code) == (True, "invalid_state"), boundary
+        answer = drop(bench, rows, reference=key, key=key)
+        assert (answer.status, answer.data["status"]) == (202, "queued"), boundary
+        assert drop(bench, rows, reference=key).text == answer.text
+    work_off(bench, 40)
+    made = bench.raw.transactions.count_documents({"status": "confirmed"})
+    assert made == len(rows) * len(killed) + 2
+    bench.audit()
+
+
+def test_killed_right_after_it_was_accepted(bench: Bench, rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last write is the claim: whoever dies behind it is answered the next time."""
+    real, key = batches.change, unique("key")
+
+    def last(*arguments: Any, **options: Any) -> Any:
+        changed = real(*arguments, **options)
+        if "reply" in arguments[1]:
+            raise Killed
+        return changed
+
+    monkeypatch.setattr(batches, "change", last)
+    with pytest.raises(Killed):
+        drop(bench, rows, key=key)
+    monkeypatch.setattr(batches, "change", real)
+    assert drop(bench, rows, key=key).headers["Idempotent-Replayed"] == "true"
+    work_off(bench)
+    paid_once(bench, rows)
+
+
+def test_a_call_that_seems_dead_is_taken_over(
+    bench: Bench, rows: Rows, small: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within the lease: wait. After it the next call finishes; the slow one finds out and changes nothing."""
+    key, inner = unique("key"), []
+    real = batches.insert_rows
+
+    def slow(chunk: Any) -> None:
+        real(chunk)
+        if not inner:
+            inner.append(drop(bench, rows, key=key).code)
+            bench.time.advance(16)
+            inner.append(drop(bench, rows, key=key).data["status"])
+
+    monkeypatch.setattr(batches, "insert_rows", slow)
+    assert drop(bench, rows, key=key).code == "idempotency_in_progress"
+    assert inner == ["idempotency_in_progress", "queued"]
+    work_off(bench)
+    paid_once(bench, rows)
+
+
+def test_the_last_write_lost_to_a_twin(bench: Bench, rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sum is given back by who comes second."""
+    key, real = unique("key"), reserves.take
+
+    def overtaken(name: str, amount: int) -> bool:
+        taken = real(name, amount)
+        monkeypatch.setattr(reserves, "take", real)
+        bench.time.advance(16)
+        assert drop(bench, rows, key=key).status == 202
+        return taken
+
+    monkeypatch.setattr(reserves, "take", overtaken)
+    assert drop(bench, rows, key=key).code == "idempotency_in_progress"
+    bench.audit()
+
+
+def test_a_sum_that_took_too_long_is_not_claimed(bench: Bench, rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may have been repaired meanwhile: 503, a leak, and the retry does it anew."""
+    key, real, late = unique("key"), clock.monotonic, [0.0]
+    take = reserves.take
+
+    def slow(*arguments: Any) -> bool:
+        late[0] = reserves.ACT_SECONDS + 1
+        return take(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(clock, "monotonic", lambda: real() + late[0])
+        patch.setattr(reserves, "take", slow)
+        assert drop(bench, rows, key=key).code == "database_unavailable"
+    bench.audit(leaked={"supply": units("15")})
+    bench.time.advance(QUIET)
+    tick.run()
+    bench.audit()
+    assert drop(bench, rows, key=key).status == 202
+    bench.audit()
+
+
+def step() -> int:
+    """What the tick does for airdrops in a pass."""
+    return sum(airdrop.work(batch) for batch in batches.find_open())
+
+
+def test_killed_anywhere_while_unfolding(
+    bench: Bench, rows: Rows, small: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tick dies at each boundary of making rows into transactions: each row is made once, and paid once."""
+    crashes = Crashes(monkeypatch)
+    drop(bench, rows)
+    boundaries = crashes.boundaries(step)
+    assert {boundary.rpartition(".")[2] for boundary in boundaries} == {"transact", "change", "insert_many"}
+    for boundary in boundaries:
+        drop(bench, rows, reference=boundary)
+        crashes.die(boundary, step)
+        bench.audit()
+    work_off(bench, 5 * len(boundaries))
+    assert bench.raw.transactions.count_documents({"status": "confirmed"}) == 5 * (1 + len(boundaries))
+    assert bench.raw.batches.count_documents({"status": "completed"}) == 1 + len(boundaries)
+    bench.audit()
+
+
+@pytest.mark.parametrize("boundary", ["before", "after"])
+def test_killed_while_closing(bench: Bench, rows: Rows, monkeypatch: pytest.MonkeyPatch, boundary: str) -> None:
+    """The batch is closed once, with one event."""
+    crashes = Crashes(monkeypatch)
+    accepted = drop(bench, rows)
+    with monkeypatch.context() as patch:
+        patch.setattr(airdrop, "_complete", lambda _: None)
+        work_off(bench)
+    assert read(bench, accepted)["status"] == "running"
+    crashes.die(f"{boundary} getsmart.stores.batches.change", step)
+    work_off(bench, 2)
+    assert read(bench, accepted)["status"] == "completed"
+    assert bench.raw.events.count_documents({"type": "batch.completed"}) == 1
+
+
+def test_two_ticks_unfold_once(bench: Bench, rows: Rows, small: None) -> None:
+    """Both read the batch, one makes its rows."""
+    drop(bench, rows)
+    (batch,) = batches.find_open()
+    assert (airdrop.work(batch), airdrop.work(batch)) == (2, 0)
+    work_off(bench)
+    paid_once(bench, rows)
+
+
+def test_a_refused_row_fails_alone(bench: Bench, rows: Rows) -> None:
+    """One row reverts on chain: it failed, the others are paid, and the receipt says so."""
+    bench.provider.fault(MINT_PATH, "failed")
+    accepted = drop(bench, rows)
+    work_off(bench)
+    done = read(bench, accepted, "&rows=true")
+    assert (done["status"], done["counts"]["failed"], done["counts"]["confirmed"]) == ("completed", 1, 4)
+    assert sorted(item["status"] for item in done["rows"]["items"]) == ["confirmed"] * 4 + ["failed"]
+    bench.audit()
+
+
+def test_an_accepted_row_keeps_its_wallet(bench: Bench, rows: Rows) -> None:
+    """A wallet that is to be paid cannot be erased; erased all the same, its row fails and gives back."""
+    drop(bench, rows)
+    refused = bench.app.post("wallets/erase", {"wallet_id": bench.wallet["wallet_id"]})
+    assert refused.code == "invalid_state"
+    bench.raw.wallets.update_one({"_id": bench.wallet["wallet_id"]}, {"$unset": {"email": ""}})
+    work_off(bench)
+    statuses = {row["status"] for row in bench.raw.transactions.find({"target.account": bench.wallet["wallet_id"]})}
+    assert statuses == {"failed"}
+    bench.audit()
+
+
+def test_batches_are_their_clients(bench: Bench, rows: Rows, make_client: Callable[..., Client]) -> None:
+    """Another client: 404, and its own reference of the same name is its own."""
+    accepted = drop(bench, rows)
+    query = f"batch_id={accepted.data['batch_id']}"
+    other = make_client("other")
+    assert other.get("tokens/batch", query).code == "not_found"
+    assert make_client("boss", scopes=["admin"]).get("tokens/batch", query).data == accepted.data
+    own = other.post("wallets/create", {"owner": {"email": f"{unique('own')}@example.com"}}).data
+    assert drop(bench, [{"wallet_id": own["wallet_id"], "amount": "1"}], by=other).status == 202
+    assert bench.app.get("tokens/batch", f"{query}&rows=true&cursor=eA").fields == ["cursor"]
+
+
+def test_a_cursor_of_a_wrong_place(bench: Bench, rows: Rows) -> None:
+    """A place that this list never gives is refused, not guessed at."""
+    from getsmart.errors import InvalidRequest
+    from getsmart.services.batches import _start
+
+    assert (_start(None), _start("41")) == (0, 42)
+    with pytest.raises(InvalidRequest):
+        _start("x")
+
+
+def test_an_insert_that_meets_no_twin_is_a_bug(bench: Bench, rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It must not happen; if it does, nothing pretends otherwise."""
+    monkeypatch.setattr(batches, "insert", lambda _: False)
+    assert drop(bench, rows).code == "internal"
+    bench.audit()
+
+
+def test_rows_that_cannot_be_kept_are_an_error(bench: Bench) -> None:
+    """Only rows that are there already may be met."""
+    with pytest.raises(batches.BulkWriteError):
+        batches.insert_rows([{"_id": "x"}])  # type: ignore[typeddict-item]
+
+
+def test_ceilings_forget_the_day_before(bench: Bench) -> None:
+    """A new day begins at nothing, and what is given back later does not count for it."""
+    assert ceilings.take("key", "mint", 5, 5) is not None
+    day = ceilings.take("key", "treasury", 5, 5)
+    assert (ceilings.take("key", "mint", 1, 5), day) == (None, int(clock.now().timestamp() // 86_400))
+    bench.raw.ceilings.update_one({"_id": "key"}, {"$inc": {"day": -1}})
+    assert ceilings.take("key", "mint", 5, 5) == day
+    assert day is not None
+    ceilings.give_back("key", "mint", 5, day - 1)
+    assert ceilings.take("key", "mint", 1, 5) is None
+    ceilings.give_back("key", "mint", 5, day)
+    assert ceilings.take("key", "mint", 5, 5) == day
+
+
+def test_a_batch_that_is_being_accepted_is_seen_as_such(
+    bench: Bench, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of it counts yet, and taking back what has been moved on by somebody else does nothing."""
+    monkeypatch.setattr(airdrop, "_make_real", lambda _: airdrop.Accepted(202, '{"status":"success","data":{}}', False))
+    drop(bench, rows)
+    stored = bench.raw.batches.find_one()
+    assert stored is not None
+    seen = bench.app.get("tokens/batch", f"batch_id={stored['_id']}").data
+    assert (seen["status"], seen["counts"]["queued"], seen["total"]) == ("accepting", 0, 5)
+    batches.remove({**stored, "version": 0})  # type: ignore[typeddict-item]
+    assert bench.raw.batch_rows.count_documents({}) == 5
+
+
+def test_a_wallet_waits_only_for_rows_of_its_own(bench: Bench, rows: Rows) -> None:
+    """A wallet that no open batch pays may be erased."""
+    drop(bench, rows)
+    assert batches.has_waiting(bench.wallet["wallet_id"])
+    assert not batches.has_waiting(bench.new_wallet()["wallet_id"])
+
+
+def test_a_last_write_lost_too_late_gives_nothing_back(
+    bench: Bench, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What may have been repaired meanwhile is not given back a second time."""
+    real, late = clock.monotonic, [0.0]
+
+    def lost(*arguments: Any, **options: Any) -> Any:
+        if "reply" not in arguments[1]:
+            return change(*arguments, **options)
+        late[0] = reserves.ACT_SECONDS + 1
+        return None
+
+    change = batches.change
+    monkeypatch.setattr(batches, "change", lost)
+    monkeypatch.setattr(clock, "monotonic", lambda: real() + late[0])
+    assert drop(bench, rows).code == "idempotency_in_progress"
+    bench.audit(leaked={"supply": units("15")})
