@@ -35,6 +35,7 @@ SignedAmount = Annotated[str, _of(r"^-?(0|[1-9][0-9]*)(\.[0-9]*[1-9])?$", "0", "
 Moment = Annotated[str, _of(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$", "2027-03-01T09:30:00.000Z")]
 ChainAddress = Annotated[str, _of(r"^0x[0-9a-fA-F]{40}$", "0x8ba1f109551bD432803012645Ac136ddd64DBA72")]
 TxHash = Annotated[str, _of(r"^0x[0-9a-f]{64}$", _HASH)]
+MerkleRoot = Annotated[str, _of(r"^[0-9a-f]{64}$", _HASH[2:])]
 Count = Annotated[int, Field(ge=0), described(1)]
 Block = Annotated[int, Field(ge=0), described(4711)]
 Url = Annotated[str, _of(r"^https?://", f"https://amoy.polygonscan.com/tx/{_HASH}")]
@@ -223,7 +224,7 @@ class Batch(Object):
     status: BatchStatus
     counts: Counts
     total: Count
-    merkle_root: TxHash | None
+    merkle_root: MerkleRoot | None
     created_at: Moment
     rows: BatchRowPage = Field(default=cast(BatchRowPage, None), description="Only with rows=true.")
 

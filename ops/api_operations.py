@@ -75,21 +75,22 @@ def _table(columns: str) -> Document:
 
 
 OPERATIONS: dict[tuple[str, str], Operation] = {
-    ("POST", "wallets/create"): Operation({201: objects.Wallet, 200: objects.Wallet}),
+    ("POST", "wallets/create"): Operation({201: objects.Wallet, 200: objects.Wallet}, errors=("invalid_state",)),
     ("GET", "wallets/get"): Operation({200: objects.Wallet}),
     ("GET", "wallets/list"): Operation({200: objects.WalletPage}),
     ("GET", "wallets/statement"): Operation({200: (objects.Statement, _table("sequence,at,direction,amount,balance"))}),
     ("GET", "wallets/export"): Operation({200: objects.Export}),
     ("POST", "wallets/erase"): Operation({200: objects.Wallet}, errors=("invalid_state",)),
-    ("GET", "wallets/balance"): Operation({200: objects.Balance}),
+    ("GET", "wallets/balance"): Operation({200: objects.Balance}, errors=("provider_unavailable",)),
     ("GET", "tokens/info"): Operation({200: objects.Token}),
     ("POST", "tokens/mint"): Operation(
-        {202: objects.Transaction}, errors=("supply_exhausted", "badge_already_claimed", "limit_exceeded")
+        {202: objects.Transaction},
+        errors=("supply_exhausted", "badge_already_claimed", "limit_exceeded", "invalid_state"),
     ),
     ("POST", "tokens/transfer"): Operation(
-        {202: objects.Transaction}, errors=("insufficient_balance", "limit_exceeded")
+        {202: objects.Transaction}, errors=("insufficient_balance", "limit_exceeded", "invalid_state")
     ),
-    ("POST", "tokens/burn"): Operation({202: objects.Transaction}, errors=("insufficient_balance",)),
+    ("POST", "tokens/burn"): Operation({202: objects.Transaction}, errors=("insufficient_balance", "invalid_state")),
     ("GET", "tokens/transaction"): Operation({200: objects.Transaction}, summary="One transaction and its timeline"),
     ("POST", "tokens/airdrop"): Operation(
         {202: objects.Batch},

@@ -63,10 +63,8 @@ class Endpoint:
     @cached_property
     def codes(self) -> list[str]:
         """Every error code it can answer, as follows from its contract, and those that are told; sorted by status."""
-        found = {"internal", *self.told.errors}
+        found = {"internal", "invalid_request", *self.told.errors}
         in_query = self.contract.method in _IN_QUERY
-        if not self.told.headers:
-            found |= {"invalid_request"}
         if "MONGODB_URI" in self.function.environment:
             found |= {"database_unavailable", "misconfigured"}
         if self.contract.scope is not None:
@@ -314,10 +312,9 @@ def _either(success: Json | None, failing: Json) -> Json:
     """A status that means both, as 503 of health does."""
     if success is None:
         return failing
-    both = {
-        "anyOf": [success["content"]["application/json"]["schema"], failing["content"]["application/json"]["schema"]]
-    }
-    content = {"application/json": {**success["content"]["application/json"], "schema": both}}
+    fine, bad = (response["content"]["application/json"] for response in (success, failing))
+    examples = {"success": {"value": fine["example"]}, **bad["examples"]}
+    content = {"application/json": {"schema": {"anyOf": [fine["schema"], bad["schema"]]}, "examples": examples}}
     return {**failing, "description": f"{success['description']} Or: {failing['description']}", "content": content}
 
 

@@ -1,6 +1,7 @@
 """The real parts every test stands on: one embedded database and one sandbox a session, clean data a test."""
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,7 +20,14 @@ from tests.money import Bench
 from tests.support import Client, Provider, Time, unique
 
 _NAME = "tests"
+_RECURSION_LIMIT = 1_000
 _newest_request = [0]  # in the journal of the session's one sandbox, which grows with every test
+
+
+@pytest.fixture(autouse=True)
+def _recursion_limit() -> None:
+    """As in a function: a library of the contract's compiler raises it so far that deep JSON would end the process."""
+    sys.setrecursionlimit(_RECURSION_LIMIT)
 
 
 @pytest.fixture(scope="session")
