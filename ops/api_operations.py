@@ -108,7 +108,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         errors=("invalid_state",),
         summary="Cancel a transaction of which nothing was sent yet",
     ),
-    ("POST", "tokens/consent"): Operation({200: objects.Transaction}, errors=("invalid_state",)),
+    ("POST", "tokens/consent"): Operation({200: objects.Transaction}, errors=("invalid_state", "recovering")),
     ("POST", "webhooks/metakeep"): Operation(
         {200: objects.Received},
         errors=("signature_invalid", "invalid_json", "too_large"),

@@ -208,6 +208,7 @@ class TransactionRow(TypedDict):
     consent_from_block: NotRequired[int]
     consent_candidates: NotRequired[list[str]]
     consent_denied_at: NotRequired[datetime]
+    changed_by: NotRequired[list[AuditLine]]
 
 
 class BatchRow(TypedDict):
@@ -248,7 +249,9 @@ class AirdropRow(TypedDict):
     amount: Decimal128
 
 
-UNLISTED = ("request", "reply", "outbox", "audit")  # of a transaction's row: what no list shows, and need not be read
+_MOST_LINES = 50
+# Of a transaction's row: what no list shows, and need not be read.
+UNLISTED = ("request", "reply", "outbox", "audit", "changed_by")
 
 
 class TransactionFilter(TypedDict, total=False):
@@ -347,6 +350,11 @@ class KeyRow(TypedDict):
     allowed_ips: list[str]
     last_used_at: NotRequired[datetime]
     audit: NotRequired[list[AuditLine]]
+
+
+def changed_by(row: TransactionRow, line: AuditLine | None) -> dict[str, Any]:
+    """The change to a row that tells who changed it after it was claimed; the newest lines stay."""
+    return {"changed_by": [*row.get("changed_by", []), line][-_MOST_LINES:]} if line else {}
 
 
 def needs_consent(row: TransactionRow) -> bool:

@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pymongo.client_session import ClientSession
 
 from getsmart import clock
-from getsmart.models import TransactionRow
+from getsmart.models import AuditLine, TransactionRow, changed_by
 from getsmart.mongo import to_units, transact
 from getsmart.stores import inbound, ledger, reserves, transactions
 
@@ -13,13 +13,17 @@ _CANCEL_TRIES = 3  # a row that is not sent changes rarely
 
 
 def end_without_effect(
-    row: TransactionRow, status: Literal["failed", "cancelled", "expired"], failure: dict[str, str] | None
+    row: TransactionRow,
+    status: Literal["failed", "cancelled", "expired"],
+    failure: dict[str, str] | None,
+    line: AuditLine | None = None,
 ) -> TransactionRow | None:
     """Mark the row first, then give the reserve back: a crash in between leaks it, and never doubles it.
 
-    Returns the row, or None when somebody else moved it first.
+    `line` tells who ended it, where that was a caller. Returns the row, or None when somebody else moved it first.
     """
     changes: dict[str, Any] = {"hold": {**row["hold"], "state": "returned"}, "is_in_flight": False}
+    changes |= changed_by(row, line)
     if failure is not None:
         changes["failure"] = failure
     started = clock.monotonic()
@@ -29,7 +33,7 @@ def end_without_effect(
     return moved
 
 
-def cancel_unsent(row: TransactionRow) -> TransactionRow:
+def cancel_unsent(row: TransactionRow, line: AuditLine | None = None) -> TransactionRow:
     """Cancel a row of which no byte was sent; returns the row as it stands then, cancelled or not.
 
     A sender marks the row (`send_started_at`) before the first byte leaves, and every mark raises the version that the
@@ -39,7 +43,7 @@ def cancel_unsent(row: TransactionRow) -> TransactionRow:
     for _ in range(_CANCEL_TRIES):
         if row["status"] != "queued" or "send_started_at" in row:
             return row
-        cancelled = end_without_effect(row, "cancelled", failure)
+        cancelled = end_without_effect(row, "cancelled", failure, line)
         if cancelled is not None:
             return cancelled
         row = transactions.find(row["_id"], None) or row

@@ -20,7 +20,7 @@ from getsmart.machine.conclude import confirm, end_without_effect
 from getsmart.machine.recovery import refuse_while_recovering
 from getsmart.metakeep import client, protocol
 from getsmart.metakeep.protocol import ProviderRefusal, ProviderStatus
-from getsmart.models import TransactionRow
+from getsmart.models import AuditLine, TransactionRow, changed_by
 from getsmart.stores import transactions
 
 MINING = timedelta(minutes=2)  # an approval at the last second has to be mined before the chain can show it
@@ -35,9 +35,10 @@ _MOST_CANDIDATES = 10
 Verdict = Literal["shown", "open", "refuted"]
 
 
-def offer(row: TransactionRow, metakeep_transaction_id: str) -> TransactionRow:
+def offer(row: TransactionRow, metakeep_transaction_id: str, line: AuditLine | None = None) -> TransactionRow:
     """Take the id that a browser got: settled where MetaKeep shows this transfer, kept while it is still queued.
 
+    `line` tells who offered it, where that was a caller.
     Raises InvalidState for an id that is not this transfer's, ProviderUnavailable when MetaKeep or the node is silent,
     Recovering.
     """
@@ -48,10 +49,10 @@ def offer(row: TransactionRow, metakeep_transaction_id: str) -> TransactionRow:
     refuse_while_recovering()
     verdict, status = _examine(row, metakeep_transaction_id)
     if verdict == "shown" and status is not None:
-        return _adopt(row, metakeep_transaction_id, status)
+        return _adopt(row, metakeep_transaction_id, status, line)
     if verdict == "refuted":
         raise InvalidState(f"{row['_id']}: the id offered is not this transfer's")
-    return _remember(row, metakeep_transaction_id)
+    return _remember(row, metakeep_transaction_id, line)
 
 
 def deny(row: TransactionRow) -> TransactionRow:
@@ -118,7 +119,9 @@ def _dated(row: TransactionRow, tx_hash: str) -> Verdict:
     return "shown" if receipt.block_number > row["consent_from_block"] else "refuted"
 
 
-def _adopt(row: TransactionRow, metakeep_transaction_id: str, status: ProviderStatus) -> TransactionRow:
+def _adopt(
+    row: TransactionRow, metakeep_transaction_id: str, status: ProviderStatus, line: AuditLine | None = None
+) -> TransactionRow:
     """The id is this row's: submitted, and settled like any other. Raises InvalidState when another row was faster."""
     changes = {
         "metakeep_transaction_id": metakeep_transaction_id,
@@ -126,6 +129,7 @@ def _adopt(row: TransactionRow, metakeep_transaction_id: str, status: ProviderSt
         "explorer_url": status.explorer_url,
         "submitted_at": clock.now(),
         "due_at": clock.now(),
+        **changed_by(row, line),
     }
     try:
         moved = transactions.move(row, "submitted", changes)
@@ -140,13 +144,14 @@ def _adopt(row: TransactionRow, metakeep_transaction_id: str, status: ProviderSt
         return moved
 
 
-def _remember(row: TransactionRow, metakeep_transaction_id: str) -> TransactionRow:
+def _remember(row: TransactionRow, metakeep_transaction_id: str, line: AuditLine | None = None) -> TransactionRow:
     """Keep the id among the candidates; of too many the newest count, and the chain knows the truth of all."""
     known = row.get("consent_candidates", [])
     if metakeep_transaction_id in known:
         return row
     candidates = [*known, metakeep_transaction_id][-_MOST_CANDIDATES:]
-    noted = transactions.note(row, {"consent_candidates": candidates, "due_at": clock.now() + _FIRST_LOOK})
+    changes = {"consent_candidates": candidates, "due_at": clock.now() + _FIRST_LOOK, **changed_by(row, line)}
+    noted = transactions.note(row, changes)
     return noted or _current(row)
 
 

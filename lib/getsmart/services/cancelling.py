@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from getsmart import objects
+from getsmart import clock, objects
 from getsmart.errors import ForbiddenScope, InvalidState, NotFound
 from getsmart.machine.conclude import cancel_unsent
 from getsmart.models import Caller, TransactionRow, needs_consent
@@ -22,7 +22,7 @@ def cancel(caller: Caller, transaction_id: str) -> dict[str, Any]:
     if not caller.may(_scope(row)):
         raise ForbiddenScope(f"{caller.key_id} lacks {_scope(row)}")
     if row["status"] != "cancelled":
-        row = cancel_unsent(row)
+        row = cancel_unsent(row, caller.audit("cancel", clock.now()))
     if row["status"] != "cancelled":
         raise InvalidState(f"{transaction_id} is {row['status']}, or on its way")
     return objects.own_transaction(row, caller.client_id)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from getsmart import objects
+from getsmart import clock, objects
 from getsmart.errors import InvalidState, NotFound
 from getsmart.machine.consent import offer
 from getsmart.models import Caller, needs_consent
@@ -19,4 +19,5 @@ def report(caller: Caller, transaction_id: str, metakeep_transaction_id: str) ->
         raise NotFound(f"transaction {transaction_id}")
     if not needs_consent(row):
         raise InvalidState(f"{transaction_id} needs nobody's consent")
-    return objects.own_transaction(offer(row, metakeep_transaction_id), caller.client_id)
+    line = caller.audit("consent", clock.now())
+    return objects.own_transaction(offer(row, metakeep_transaction_id, line), caller.client_id)

@@ -12,6 +12,7 @@ import pytest
 from pymerkle import InvalidProof
 
 from getsmart import clock
+from getsmart.errors import DatabaseUnavailable
 from getsmart.machine import airdrop
 from getsmart.services import tick
 from getsmart.stores import batches, ceilings, reserves
@@ -502,8 +503,12 @@ def test_a_batch_that_is_being_accepted_is_seen_as_such(
     bench: Bench, rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing of it counts yet, and taking back what has been moved on by somebody else does nothing."""
-    monkeypatch.setattr(airdrop, "_make_real", lambda _: airdrop.Accepted(202, '{"status":"success","data":{}}', False))
-    drop(bench, rows)
+
+    def lost(_: object) -> None:
+        raise DatabaseUnavailable("before the last write")
+
+    monkeypatch.setattr(airdrop, "_make_real", lost)
+    assert drop(bench, rows).code == "database_unavailable"
     stored = bench.raw.batches.find_one()
     assert stored is not None
     seen = bench.app.get("tokens/batch", f"batch_id={stored['_id']}").data

@@ -122,7 +122,11 @@ def test_a_wallets_own_both_ways(app: Client, wallet: dict[str, Any], make_clien
     other.post("wallets/create", {"owner": wallet["owner"]})
     rows = []
     for number in range(6):
-        side = {"target": party(wallet_id)} if number % 2 else {"origin": party(wallet_id), "target": party("wlt_01ARZ3NDEKTSV4RRFFQ69G5FAV")}
+        side = (
+            {"target": party(wallet_id)}
+            if number % 2
+            else {"origin": party(wallet_id), "target": party("wlt_01ARZ3NDEKTSV4RRFFQ69G5FAV")}
+        )
         rows.append(make(time, **side, status="failed" if number < 2 else "queued")["_id"])
     both = make(time, origin=party(wallet_id), target=party(wallet_id))["_id"]
     theirs = make(time, client_id="other", target=party(wallet_id))["_id"]
