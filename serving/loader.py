@@ -16,6 +16,8 @@ from typing import Any
 from serving.answer import BAD_MESSAGE, PROCESSING, PlatformError
 
 RESULT_BYTES = 1_048_576
+# One import at a time, whichever function it is for: where two threads meet in a circle, as in pymongo, one fails.
+_IMPORTING = threading.Lock()
 _NAMESPACE = "fn-00000000-0000-0000-0000-000000000000"
 
 
@@ -51,7 +53,6 @@ class Loaded:
         self.timeout_ms = timeout_ms
         self._source = folder / "__main__.py"
         self._main: Callable[..., Any] | None = None
-        self._lock = threading.Lock()
 
     def context(self) -> Context:
         """The context of a call that starts now."""
@@ -72,7 +73,9 @@ class Loaded:
 
     def main(self) -> Callable[..., Any]:
         """The function's `main`. Raises PlatformError when its module cannot be imported or has none."""
-        with self._lock:
+        if self._main is not None:
+            return self._main
+        with _IMPORTING:
             if self._main is None:
                 try:
                     self._main = self._import().main

@@ -15,7 +15,8 @@ from pymongo.database import Database
 from getsmart import auth, chain, clock, config, limits, mongo
 from local.database import choose
 from local.sandbox import Sandbox
-from ops import keys, migrations
+from ops import keys, migrations, package
+from serving.unpack import building
 from tests.money import Bench
 from tests.support import Client, Provider, Time, unique
 
@@ -28,6 +29,13 @@ _newest_request = [0]  # in the journal of the session's one sandbox, which grow
 def _recursion_limit() -> None:
     """As in a function: a library of the contract's compiler raises it so far that deep JSON would end the process."""
     sys.setrecursionlimit(_RECURSION_LIMIT)
+
+
+@pytest.fixture(scope="session")
+def built() -> None:
+    """What functions share, as a deployment builds it; one process at a time, and in a moment where it is current."""
+    with building():
+        package.build()
 
 
 @pytest.fixture(scope="session")

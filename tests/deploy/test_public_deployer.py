@@ -106,9 +106,8 @@ def repository_values() -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def staged(values: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def staged(built: None, values: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the project as it is deployed, with the env file of the deployment."""
-    package.build()
     folder = tmp_path_factory.mktemp("staged")
     assert stage.stage(folder, values) == []
     write_env(folder / ".env", values)

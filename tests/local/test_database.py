@@ -171,7 +171,7 @@ def test_a_mongod_that_refuses_or_never_becomes_primary_is_given_up(
 ) -> None:
     """One clear error with what went wrong, and it does not run on."""
     monkeypatch.setenv("LOOKALIKE_ELECTION_SECONDS", "600")
-    mongod.start_seconds = 1.0
+    mongod.start_seconds = 5.0
     with pytest.raises(ChildFailed, match="database does not answer: ServerSelectionTimeoutError"):
         mongod.start()
     monkeypatch.setattr(mongod, "replica_set", "another")

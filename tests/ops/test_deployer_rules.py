@@ -62,6 +62,7 @@ def test_a_good_project_passes(project: Path) -> None:
     assert problems(project, VALUES) == []
 
 
+@pytest.mark.usefixtures("built")
 def test_our_project_passes(repository: Path) -> None:
     """project.yml, packages/ and lib/ deploy with the values of .env.example."""
     assert problems(repository, values_of(repository / ".env.example")) == []
@@ -340,6 +341,7 @@ def test_an_env_file_is_read_as_the_deployer_reads_it(tmp_path: Path) -> None:
     assert values_of(path) == {}
 
 
+@pytest.mark.usefixtures("built")
 def test_package_check_refuses_before_it_builds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`./doit package --check --env FILE` says, a line each, what would stop the deployment with those values."""
     env = tmp_path / ".env"

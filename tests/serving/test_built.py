@@ -15,12 +15,11 @@ from pymongo import MongoClient
 from getsmart import mongo
 from local.database import EmbeddedDatabase
 from local.sandbox import Sandbox
-from ops import functions, keys, migrations, package
+from ops import functions, keys, migrations
 from serving.__main__ import Server
 from serving.app import create_app
 from serving.gateway import Callee, in_process
 from serving.isolated import Isolation
-from serving.unpack import building
 from tests.conftest import forget_all
 from tests.local import programs
 from tests.local.programs import eventually
@@ -30,12 +29,7 @@ from tests.serving.mix import answers, recorded
 EVENT = {"http": {"method": "BREW", "path": "", "headers": {}, "queryString": "", "body": "", "isBase64Encoded": False}}
 _NEVER_MINED = 10**12
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _built() -> None:
-    """What functions share, as a deployment builds it."""
-    with building():
-        package.build()
+pytestmark = pytest.mark.usefixtures("built")
 
 
 @pytest.mark.parametrize("forwards_logs", [False, True])

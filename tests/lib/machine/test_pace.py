@@ -1,6 +1,7 @@
 """MetaKeep is asked at even steps, however many threads ask."""
 
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 
@@ -22,7 +23,7 @@ def test_who_was_idle_does_not_catch_up(monkeypatch: pytest.MonkeyPatch) -> None
     slept: list[float] = []
     now = [100.0]
     monkeypatch.setattr(clock, "monotonic", lambda: now[0])
-    monkeypatch.setattr(pace.time, "sleep", slept.append)
+    monkeypatch.setattr(pace, "time", SimpleNamespace(sleep=slept.append))
     turns = pace.Pace(10.0)
     turns.wait()
     now[0] = 200.0
