@@ -23,6 +23,7 @@ from serving.isolated import Isolation, NotBuilt
 from serving.limits import Limits
 
 _BODY_BYTES = 8 * 1_048_576  # the gateway answers for what is over the platform's limit, the server beyond this
+_CONNECTIONS = 1_000  # open ones, idle ones among them: past its own 100, waitress lets the next caller wait
 _DRAIN_SECONDS = 5.0
 
 
@@ -33,7 +34,14 @@ class Server:
         """Listens from here on. Raises OSError when it cannot."""
         self._sockets: dict[int, Any] = {}
         self._server: Any = create_server(
-            app, map=self._sockets, host=host, port=port, threads=threads, max_request_body_size=_BODY_BYTES, ident=None
+            app,
+            map=self._sockets,
+            host=host,
+            port=port,
+            threads=threads,
+            max_request_body_size=_BODY_BYTES,
+            connection_limit=_CONNECTIONS,
+            ident=None,
         )
         self._ending = False
         self._told = False

@@ -53,13 +53,13 @@ class System:
         return self.process.wait(_GONE_SECONDS)
 
     @staticmethod
-    def wait_for(condition: Any, seconds: float) -> Any:
+    def wait_for(condition: Any, seconds: float, every: float = 0.05) -> Any:
         """Poll until the condition holds; what it gave. Fails the test when it never does."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if found := condition():
                 return found
-            time.sleep(0.05)
+            time.sleep(every)
         raise AssertionError(f"did not happen within {seconds} s")
 
     @property
@@ -70,6 +70,10 @@ class System:
     def get(self, path: str, **query: str) -> requests.Response:
         """GET with the seeded key."""
         return requests.get(self._url(path), params=query, headers=self._headers(), timeout=35)
+
+    def get_as(self, secret: str, path: str, **query: str) -> requests.Response:
+        """GET with another key."""
+        return requests.get(self._url(path), params=query, headers={"Authorization": f"Bearer {secret}"}, timeout=35)
 
     def post(self, path: str, body: dict[str, Any], key: str | None = None) -> requests.Response:
         """POST JSON with the seeded key; `key` is the Idempotency-Key."""

@@ -7,8 +7,10 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -72,6 +74,21 @@ def test_functions_that_are_not_built_are_one_clear_line(
     assert program.main() == 1
     assert capsys.readouterr().err == "serving: a/b: ../../../lib/build is not there; run ./doit package\n"
     assert not asked["run"].pool.folder.exists()
+
+
+def test_callers_that_keep_their_connection_open_keep_nobody_out(project: Project) -> None:
+    """200 open connections that ask nothing, and the next caller is answered."""
+    project.add("quick", "def main(event, context):\n    return {'body': 'here'}\n")
+    server = Server(create_app(project.functions), "127.0.0.1", 0, threads=2)
+    running = threading.Thread(target=server.run)
+    running.start()
+    with ExitStack() as idle:
+        for _ in range(200):
+            idle.enter_context(socket.create_connection(("127.0.0.1", urlsplit(server.url).port), 5))
+        answer = requests.get(f"{server.url}/v1/shop/quick", timeout=10)
+    server.end()
+    running.join(20)
+    assert answer.text == "here"
 
 
 def test_the_end_waits_for_requests_under_way(project: Project) -> None:
