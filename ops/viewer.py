@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import zopfli.gzip  # type: ignore[import-untyped]
+
 from ops.functions import ROOT
 
 NODE = Path("ops/node")
@@ -39,7 +41,7 @@ def write(root: Path = ROOT) -> None:
     for old in (root / ASSETS).glob("swagger-ui-*"):
         old.unlink()
     for path, content in wanted(root).items():
-        packed = gzip.compress(content, 9, mtime=0) if path.suffix == ".gz" else content
+        packed = zopfli.gzip.compress(content) if path.suffix == ".gz" else content
         (root / path).write_bytes(packed)
 
 
