@@ -1,5 +1,6 @@
 """Start database, sandbox, scheduler and gateway in order, each configured by its environment, all on leashes."""
 
+import hashlib
 import json
 import os
 import sys
@@ -167,6 +168,9 @@ def _provider(sandbox: Mapping[str, Any]) -> dict[str, str]:
         "METAKEEP_WEBHOOK_SENDER_KEYS": sandbox["webhook_sender_key"],
         "METAKEEP_WEBHOOK_HOST": WEBHOOK_HOST,
         "METAKEEP_WEBHOOK_PATH": WEBHOOK_PATH,
+        # The same in every run with this data, as secrets of endpoints are derived from it.
+        "WEBHOOK_SECRET_KEYS": hashlib.sha256(f"endpoints {sandbox['api_secret']}".encode()).hexdigest(),
+        "WEBHOOK_PRIVATE_TARGETS": "test",
         "TOKEN_CONTRACT_ADDRESS": sandbox["token_address"],
         "TREASURY_ADDRESS": sandbox["treasury_address"],
         "CHAIN_ID": str(sandbox["chain_id"]),

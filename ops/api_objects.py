@@ -1,12 +1,13 @@
 """The objects of replies, as callers see them: strict models for the API's description and for the tests of replies."""
 
-from typing import Annotated, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.fields import FieldInfo
 from typing_extensions import TypedDict
 
 from getsmart.fields import Label, Metadata, described
+from getsmart.hooks import DeliveryStatus, EventType
 from getsmart.ids import ULID_FORM
 from getsmart.models import BatchStatus, Kind, Status
 
@@ -43,6 +44,10 @@ WalletId = Annotated[str, _id_of("wlt")]
 TransactionId = Annotated[str, _id_of("txn")]
 BatchId = Annotated[str, _id_of("bat")]
 KeyId = Annotated[str, _id_of("key")]
+EndpointId = Annotated[str, _id_of("whe")]
+EventId = Annotated[str, _id_of("evt")]
+DeliveryId = Annotated[str, _id_of("dlv")]
+ReplayId = Annotated[str, _id_of("rpl")]
 Cursor = Annotated[str | None, Field(description="Give it as cursor to read on; null at the end."), described(None)]
 
 
@@ -315,4 +320,96 @@ class KeyPage(Object):
     """A page of keys, newest first."""
 
     items: list[Key]
+    next_cursor: Cursor
+
+
+class WebhookEndpoint(Object):
+    """An endpoint that is told of events; `event_types` null means all, `failing_since` null means that it answers."""
+
+    endpoint_id: EndpointId
+    url: Url
+    event_types: Annotated[list[EventType] | None, described(["transaction.confirmed"])]
+    status: Literal["enabled", "paused", "disabled"]
+    mode: Literal["live", "test"]
+    failing_since: Moment | None
+    created_at: Moment
+
+
+class NewEndpoint(WebhookEndpoint):
+    """An endpoint with a secret that was made now: keep it, it is never shown again."""
+
+    secret: Annotated[str, described("whsec_<44 characters of base64>")]
+
+
+class EndpointPage(Object):
+    """A page of endpoints, newest first."""
+
+    items: list[WebhookEndpoint]
+    next_cursor: Cursor
+
+
+class AttemptObject(Object):
+    """One call of an endpoint; without a status none came, and the excerpt says why."""
+
+    at: Moment
+    http_status: Annotated[int | None, described(503)]
+    duration_ms: Annotated[int, Field(ge=0), described(187)]
+    excerpt: Annotated[str, described("upstream is down")]
+
+
+class Delivery(Object):
+    """One event for one endpoint, and every attempt to tell it; the next one where it is pending and enabled."""
+
+    delivery_id: DeliveryId
+    event_id: EventId
+    endpoint_id: EndpointId
+    type: EventType
+    sequence: Count
+    status: DeliveryStatus
+    attempts: list[AttemptObject]
+    next_attempt_at: Moment | None
+    created_at: Moment
+
+
+class ReplayCounts(Object):
+    """What became of the deliveries that a replay put in line."""
+
+    pending: Count
+    delivered: Count
+    dead: Count
+
+
+class Replay(Object):
+    """A replay: how many deliveries it is about, how many it has put in line, and what became of those."""
+
+    replay_id: ReplayId
+    status: Annotated[Literal["queued", "running", "completed"], described("running")]
+    total: Count
+    queued: Count
+    counts: ReplayCounts
+    created_at: Moment
+
+
+class DeliveryPage(Object):
+    """A page of deliveries, newest first; with `replay_id` in the query also that replay."""
+
+    items: list[Delivery]
+    next_cursor: Cursor
+    replay: Replay = cast(Replay, None)
+
+
+class NumberedEvent(Object):
+    """An event as it is delivered: what changed, as it was then."""
+
+    event_id: EventId
+    type: EventType
+    sequence: Annotated[int, Field(ge=1), described(42)]
+    created_at: Moment
+    data: Annotated[dict[str, Any], described({"transaction_id": f"txn_{_ULID}", "status": "confirmed"})]
+
+
+class EventPage(Object):
+    """A page of events, in order of their numbers."""
+
+    items: list[NumberedEvent]
     next_cursor: Cursor

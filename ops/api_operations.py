@@ -26,7 +26,8 @@ class Operation:
     `replies` has for each status of success the type of `data`, a Document, or several of either. `errors` are codes
     beyond those that follow from the contract. `bodies` replaces `takes` where it is not one JSON object: media type to
     a schema, or None for `takes`. `headers` are request headers beyond the usual, `queries` query names beside a body:
-    name to (what it is, pattern). `rows` names the model that a handler checks the items of `rows` with.
+    name to (what it is, pattern). `rows` names the model that a handler checks the items of `rows` with. `examples` of
+    bodies are those where what fits together does not follow from the model.
     """
 
     replies: Mapping[int, Any]
@@ -36,6 +37,7 @@ class Operation:
     headers: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     queries: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     rows: str = ""
+    examples: Mapping[str, Any] = field(default_factory=dict)
 
 
 _SIGNED_HEADERS = {
@@ -68,6 +70,15 @@ _ASSETS = (
     Document("text/javascript", "The page's own script.", "show();"),
     Document("text/css", "A style sheet of the page.", "body {}"),
 )
+
+
+_ULID = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
+_REPLAYS = {
+    "delivery": {"action": "replay", "delivery_id": f"dlv_{_ULID}"},
+    "event": {"action": "replay", "event_id": f"evt_{_ULID}"},
+    "span": {"action": "replay", "endpoint_id": f"whe_{_ULID}", "created_after": "2027-01-31T12:00:00Z"},
+    "all_failed": {"action": "replay", "all_failed": True},
+}
 
 
 def _table(columns: str) -> Document:
@@ -115,6 +126,29 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         bodies={"application/json": _DELIVERY},
         headers=_SIGNED_HEADERS,
     ),
+    ("GET", "webhooks/endpoints"): Operation(
+        {200: (objects.EndpointPage, objects.WebhookEndpoint)}, summary="Your endpoints, or one of them"
+    ),
+    ("POST", "webhooks/endpoints"): Operation(
+        {201: objects.NewEndpoint},
+        errors=("limit_exceeded",),
+        summary="Make an endpoint; its secret is shown this once",
+    ),
+    ("PATCH", "webhooks/endpoints"): Operation(
+        {200: (objects.WebhookEndpoint, objects.NewEndpoint)},
+        errors=("invalid_state",),
+        summary="Change, pause, resume, rotate or test an endpoint",
+    ),
+    ("DELETE", "webhooks/endpoints"): Operation(
+        {200: objects.WebhookEndpoint}, errors=("invalid_state",), summary="Remove an endpoint"
+    ),
+    ("GET", "webhooks/deliveries"): Operation(
+        {200: objects.DeliveryPage}, summary="What your endpoints were told, attempt by attempt"
+    ),
+    ("POST", "webhooks/deliveries"): Operation(
+        {202: objects.Replay}, errors=("invalid_state",), summary="Tell something again", examples=_REPLAYS
+    ),
+    ("GET", "webhooks/events"): Operation({200: objects.EventPage}),
     ("GET", "ops/health"): Operation({200: objects.Health, 503: objects.Health}),
     ("GET", "ops/metrics"): Operation({200: _PROMETHEUS}),
     ("GET", "ops/keys"): Operation({200: objects.KeyPage}, summary="API keys, without their secrets"),

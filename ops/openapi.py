@@ -264,7 +264,11 @@ def _body(one: Endpoint, refs: Mapping[type[BaseModel], Json], schemas: Mapping[
         if isinstance(model, dict):
             content[media_type] = {"schema": model, "example": model["examples"][0]}
         elif model is not None:
-            content[media_type] = {"schema": refs[model], "examples": examples_of(model, refs[model], schemas)}
+            told_of = {name: {"value": value} for name, value in one.told.examples.items()}
+            content[media_type] = {
+                "schema": refs[model],
+                "examples": told_of or examples_of(model, refs[model], schemas),
+            }
     return content
 
 
@@ -272,10 +276,10 @@ def _responses(one: Endpoint, refs: Mapping[type[BaseModel], Json], schemas: Map
     by_status: dict[str, Json] = {}
     headers = _headers(one)
     for status, replies in one.told.replies.items():
-        content = {}
+        content: Json = {}
         for reply in _contents(replies):
             media_type, described = _content(reply, refs, schemas)
-            content[media_type] = described
+            content[media_type] = _or(content.get(media_type), described)
         by_status[str(status)] = {"description": _what(replies), "headers": headers, "content": content}
     for status in sorted({ERRORS[code].status for code in one.codes}):
         codes = [code for code in one.codes if ERRORS[code].status == status]
@@ -301,6 +305,11 @@ def _content(reply: Any, refs: Mapping[type[BaseModel], Json], schemas: Mapping[
         return reply.media_type, {"schema": {"type": kind, "description": reply.what}, "example": reply.example}
     example = {"status": "success", "data": example_of(refs[reply], schemas), "message": reply.__name__.lower()}
     return "application/json", {"schema": api_parts.envelope(refs[reply]), "example": example}
+
+
+def _or(first: Json | None, second: Json) -> Json:
+    """Two JSON replies of one status: one object, or a page of them."""
+    return second if first is None else {**first, "schema": {"anyOf": [first["schema"], second["schema"]]}}
 
 
 def _what(replies: Any) -> str:

@@ -13,11 +13,13 @@ from pymongo import MongoClient
 from pymongo.database import Database
 
 from getsmart import auth, chain, clock, config, limits, mongo
+from getsmart.machine import deliver
 from local.database import choose
 from local.sandbox import Sandbox
 from ops import keys, migrations, package
 from serving.unpack import building
 from tests.money import Bench
+from tests.receiver import Receiver, receiving
 from tests.support import Client, Provider, Time, unique
 
 _NAME = "tests"
@@ -89,6 +91,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, database_uri: str) -> Iterator[
         "MONGODB_MAX_POOL_SIZE": "16",
         "COLOUR": "blue",
         "APP_VERSION": "test",
+        "WEBHOOK_SECRET_KEYS": "0123456789abcdef" * 4,
         "TICK_SECONDS": "0",
         "TICK_INTERVAL_SECONDS": "0.05",
     }
@@ -111,6 +114,7 @@ def forget_all() -> None:
     config.forget()
     auth.forget()
     limits.forget()
+    deliver.forget()
 
 
 @pytest.fixture
@@ -210,3 +214,10 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def repository() -> Path:
     """The root of the tree."""
     return Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """A receiver of webhooks on this machine."""
+    with receiving() as made:
+        yield made

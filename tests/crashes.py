@@ -10,10 +10,22 @@ import pytest
 from getsmart import chain
 from getsmart.machine import airdrop, conclude
 from getsmart.metakeep import client
-from getsmart.stores import batches, ceilings, controls, events, inbound, ledger, reserves, transactions
+from getsmart.outbound.post import Line
+from getsmart.stores import (
+    batches,
+    ceilings,
+    controls,
+    deliveries,
+    endpoints,
+    events,
+    inbound,
+    ledger,
+    reserves,
+    transactions,
+)
 from tests.money import Killed
 
-STEPS: list[tuple[ModuleType, str]] = [
+STEPS: list[tuple[ModuleType | type, str]] = [
     (reserves, "take"),
     (reserves, "give_back"),
     (reserves, "correct"),
@@ -40,7 +52,20 @@ STEPS: list[tuple[ModuleType, str]] = [
     (ledger, "_move_wallet"),
     (inbound, "mark"),
     (events, "number"),
-    (events, "clear_outbox"),
+    (events, "clear_outboxes"),
+    (deliveries, "insert_many"),
+    (deliveries, "note"),
+    (deliveries, "bury"),
+    (deliveries, "queue_again"),
+    (deliveries, "advance_replay"),
+    (endpoints, "wake"),
+    (endpoints, "take"),
+    (endpoints, "note"),
+    (endpoints, "rest"),
+    (endpoints, "let_go"),
+    (endpoints, "disable"),
+    (endpoints, "mark_buried"),
+    (Line, "post"),
     (controls, "take_lease"),
     (controls, "drop_lease"),
     (controls, "observe"),

@@ -79,6 +79,21 @@ class WebhookSettings(_Settings):
     path: str = Field(alias="METAKEEP_WEBHOOK_PATH", pattern=r"^/")
 
 
+class OutboundSettings(_Settings):
+    """What the secrets of endpoints are derived from, the newest first, and whether test mode may call this network."""
+
+    secret_keys: Annotated[tuple[Annotated[str, Field(min_length=32)], ...], BeforeValidator(_split)] = Field(
+        alias="WEBHOOK_SECRET_KEYS", min_length=1, repr=False
+    )
+    private_targets: Literal["test", "never"] = Field(alias="WEBHOOK_PRIVATE_TARGETS", default="test")
+
+
+class RetentionSettings(_Settings):
+    """How long events are kept, at least a year."""
+
+    event_days: int = Field(alias="EVENT_RETENTION_DAYS", default=400, ge=365, le=36_500)
+
+
 class DeploymentSettings(_Settings):
     """Which colour this is, and which version it runs."""
 

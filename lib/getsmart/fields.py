@@ -158,6 +158,10 @@ WalletId = Annotated[str, _id("wlt"), described("wlt_01ARZ3NDEKTSV4RRFFQ69G5FAV"
 TransactionId = Annotated[str, _id("txn"), described("txn_01ARZ3NDEKTSV4RRFFQ69G5FAV")]
 KeyId = Annotated[str, _id("key"), described("key_01ARZ3NDEKTSV4RRFFQ69G5FAV")]
 BatchId = Annotated[str, _id("bat"), described("bat_01ARZ3NDEKTSV4RRFFQ69G5FAV")]
+EndpointId = Annotated[str, _id("whe"), described("whe_01ARZ3NDEKTSV4RRFFQ69G5FAV")]
+EventId = Annotated[str, _id("evt"), described("evt_01ARZ3NDEKTSV4RRFFQ69G5FAV")]
+DeliveryId = Annotated[str, _id("dlv"), described("dlv_01ARZ3NDEKTSV4RRFFQ69G5FAV")]
+ReplayId = Annotated[str, _id("rpl"), described("rpl_01ARZ3NDEKTSV4RRFFQ69G5FAV")]
 EmailPrefix = Annotated[str, AfterValidator(_email_prefix), described("ada@", maxLength=_EMAIL_LENGTH)]
 Moment = Annotated[
     datetime,

@@ -129,13 +129,14 @@ class Step(TypedDict):
 
 
 class Event(TypedDict):
-    """An immutable snapshot of a change, written with it and numbered later."""
+    """An immutable snapshot of a change, written with it and numbered later; `endpoint_id` where only that is told."""
 
     event_id: str
     client_id: str
     type: str
     created_at: datetime
     data: str
+    endpoint_id: NotRequired[str]
 
 
 class StoredRequest(TypedDict):

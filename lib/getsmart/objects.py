@@ -1,5 +1,6 @@
 """The objects that callers see, made from the records we keep. Pure."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,6 +8,7 @@ from bson import Decimal128
 
 from getsmart.amounts import format_units
 from getsmart.clock import to_wire
+from getsmart.hooks import DeliveryRow, EndpointRow, ReplayRow
 from getsmart.models import (
     DEFAULT_PER_HOUR,
     DEFAULT_PER_SECOND,
@@ -188,3 +190,56 @@ def entry(row: EntryRow, cause: TransactionRow | None) -> dict[str, Any]:
     other = cause["origin"] if cause["target"]["account"] == row["account"] else cause["target"]
     own = {"transaction_id": cause["_id"], "kind": cause["kind"], "reason": cause.get("reason")}
     return {**seen, **own, "counterparty": party(other)}
+
+
+def event_payload(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A numbered event, as the log shows it and as it is delivered."""
+    return {
+        "event_id": row["event_id"],
+        "type": row["type"],
+        "sequence": row["sequence"],
+        "created_at": to_wire(row["created_at"]),
+        "data": json.loads(row["data"]),
+    }
+
+
+def endpoint(row: EndpointRow) -> dict[str, Any]:
+    """The endpoint object, without its secrets; a removed one is disabled for good."""
+    return {
+        "endpoint_id": row["_id"],
+        "url": row["url"],
+        "event_types": row["event_types"],
+        "status": "disabled" if row["status"] == "removed" else row["status"],
+        "mode": row["mode"],
+        "failing_since": to_wire(row["failing_since"]) if "failing_since" in row else None,
+        "created_at": to_wire(row["created_at"]),
+    }
+
+
+def delivery(row: DeliveryRow, endpoint: EndpointRow | None) -> dict[str, Any]:
+    """The delivery object; what waits is told when its endpoint is called next."""
+    is_waiting = row["status"] == "pending" and endpoint is not None and endpoint["status"] == "enabled"
+    due_at = endpoint.get("due_at") if is_waiting and endpoint is not None else None
+    return {
+        "delivery_id": row["_id"],
+        "event_id": row["event_id"],
+        "endpoint_id": row["endpoint_id"],
+        "type": row["type"],
+        "sequence": row["sequence"],
+        "status": row["status"],
+        "attempts": [{**attempt, "at": to_wire(attempt["at"])} for attempt in row["attempts"]],
+        "next_attempt_at": to_wire(due_at) if due_at else None,
+        "created_at": to_wire(row["created_at"]),
+    }
+
+
+def replay(row: ReplayRow, counts: Mapping[str, int]) -> dict[str, Any]:
+    """The replay object: how much is put in line, and what became of that."""
+    return {
+        "replay_id": row["_id"],
+        "status": "running" if row["status"] == "completed" and counts.get("pending") else row["status"],
+        "total": row["total"],
+        "queued": row["queued"],
+        "counts": {status: counts.get(status, 0) for status in ("pending", "delivered", "dead")},
+        "created_at": to_wire(row["created_at"]),
+    }

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 WORDS = (
     *("errors", "fields", "amounts", "models", "config", "log", "clock", "ids", "replies", "objects", "tokens"),
-    *("paging", "tables", "warm"),
+    *("paging", "tables", "warm", "hooks"),
 )
 EDGE = ("web", "auth", "limits", "idempotency", "rows")
 
@@ -24,18 +24,22 @@ ALLOWED = {
     "auth": {"edge", "stores", "words"},
     "limits": {"edge", "stores", "words"},
     "idempotency": {"edge", "stores", "words"},
-    "services": {"machine", "stores", "mongo", "metakeep", "chain", "words"},
+    "services": {"machine", "stores", "mongo", "metakeep", "outbound", "chain", "words"},
     "services.views": {"stores", "mongo", "chain", "words"},
     "services.history": {"stores", "words"},
     "services.privacy": {"stores", "mongo", "words"},
     "services.batches": {"stores", "words"},
-    "machine": {"machine", "stores", "mongo", "metakeep", "chain", "words"},
+    "services.eventlog": {"stores", "words"},
+    "machine": {"machine", "stores", "mongo", "metakeep", "outbound", "chain", "words"},
     "stores": {"mongo", "words"},
     "mongo": {"words"},
     "metakeep.protocol": {"words"},
     "metakeep.signing": {"words"},
     "metakeep.client": {"metakeep.protocol", "metakeep.signing", "words"},
     "metakeep.webhook": {"metakeep.signing", "words"},
+    "outbound.signing": {"words"},
+    "outbound.targets": {"words"},
+    "outbound.post": {"outbound.targets", "words"},
     "chain": {"words"},
     "words": {"words"},
 }

@@ -75,6 +75,11 @@ class Caller:
         self.fund()
         return self.post("tokens/burn", {"wallet_id": self.wallet_id, "amount": "1", "reason": "audit"})
 
+    def endpoint(self) -> str:
+        """An endpoint."""
+        made = self.post("webhooks/endpoints", {"url": "https://hooks.example.com"})
+        return str(made.data["endpoint_id"])
+
 
 CHANGES: dict[tuple[str, str], Make] = {
     ("POST", "wallets/create"): lambda by: by.post("wallets/create", {"owner": {"email": EMAIL}, "label": "new"}),
@@ -88,6 +93,16 @@ CHANGES: dict[tuple[str, str], Make] = {
     ),
     ("POST", "tokens/transaction"): lambda by: by.post(
         "tokens/transaction", {"transaction_id": by.open_transaction(), "action": "cancel"}
+    ),
+    ("POST", "webhooks/endpoints"): lambda by: by.post("webhooks/endpoints", {"url": "https://hooks.example.com"}),
+    ("PATCH", "webhooks/endpoints"): lambda by: by.send(
+        "PATCH", "webhooks/endpoints", {"endpoint_id": by.endpoint(), "status": "paused"}
+    ),
+    ("DELETE", "webhooks/endpoints"): lambda by: by.send(
+        "DELETE", "webhooks/endpoints", query=f"endpoint_id={by.endpoint()}"
+    ),
+    ("POST", "webhooks/deliveries"): lambda by: by.post(
+        "webhooks/deliveries", {"action": "replay", "all_failed": True}
     ),
     ("POST", "ops/keys"): lambda by: by.post("ops/keys", {"client_id": "a", "scopes": ["tokens:read"]}),
     ("DELETE", "ops/keys"): lambda by: by.send("DELETE", "ops/keys", query=f"key_id={by.key()}"),

@@ -20,7 +20,7 @@ from getsmart.errors import (
     SupplyExhausted,
 )
 from getsmart.ids import new_id
-from getsmart.machine import ceiling
+from getsmart.machine import ceiling, deliver
 from getsmart.machine.recovery import refuse_while_recovering
 from getsmart.machine.send import resend, send
 from getsmart.metakeep import client, protocol
@@ -85,7 +85,7 @@ def _first(claim: Claim, draft: Draft) -> Accepted:
         if taken.is_badge:
             raise BadgeAlreadyClaimed from None
         raise Internal("an insert met a unique index without a twin") from None
-    return _answer(send(row), is_replay=False)
+    return _concluded(send(row))
 
 
 def _again(claim: Claim, row: TransactionRow) -> Accepted:
@@ -97,7 +97,12 @@ def _again(claim: Claim, row: TransactionRow) -> Accepted:
     leased = transactions.take_lease(row)
     if leased is None:
         raise IdempotencyInProgress
-    return _answer(resend(leased), is_replay=False)  # without a reply it is queued: every move stores one
+    return _concluded(resend(leased))  # without a reply it is queued: every move stores one
+
+
+def _concluded(row: TransactionRow) -> Accepted:
+    deliver.first_attempts(row["client_id"])
+    return _answer(row, is_replay=False)
 
 
 def _answer(row: TransactionRow, *, is_replay: bool) -> Accepted:

@@ -4,6 +4,7 @@ from typing import Any
 
 from getsmart import clock, objects
 from getsmart.errors import InvalidState, NotFound
+from getsmart.machine import deliver
 from getsmart.machine.consent import offer
 from getsmart.models import Caller, needs_consent
 from getsmart.stores import transactions
@@ -20,4 +21,6 @@ def report(caller: Caller, transaction_id: str, metakeep_transaction_id: str) ->
     if not needs_consent(row):
         raise InvalidState(f"{transaction_id} needs nobody's consent")
     line = caller.audit("consent", clock.now())
-    return objects.own_transaction(offer(row, metakeep_transaction_id, line), caller.client_id)
+    row = offer(row, metakeep_transaction_id, line)
+    deliver.first_attempts(row["client_id"])
+    return objects.own_transaction(row, caller.client_id)

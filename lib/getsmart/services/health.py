@@ -11,7 +11,7 @@ from getsmart import clock, config
 from getsmart.amounts import MAX_SUPPLY
 from getsmart.models import ISSUANCE, SUPPLY, SYSTEM_ACCOUNTS, TREASURY
 from getsmart.mongo import Document, to_units
-from getsmart.stores import controls, ledger, transactions
+from getsmart.stores import controls, deliveries, endpoints, ledger, transactions
 
 Verdict = Literal["pass", "warn", "fail"]
 Check = dict[str, Any]
@@ -21,6 +21,7 @@ _QUEUED_WARN, _QUEUED_FAIL = timedelta(minutes=1), timedelta(minutes=20)
 _SUBMITTED_WARN = timedelta(minutes=5)
 _TICK_WARN, _TICK_FAIL = timedelta(minutes=3), timedelta(minutes=30)
 _SEEN_WARN = timedelta(minutes=3)
+_UNDELIVERED_WARN, _MOST_ENDPOINTS = timedelta(minutes=5), 50
 
 
 def report() -> dict[str, Any]:
@@ -38,6 +39,7 @@ def _checks() -> dict[str, Check]:
             singles = controls.read_all()
             queued = transactions.find_oldest("queued")
             submitted = transactions.find_oldest("submitted")
+            undelivered = _oldest_undelivered()
     except PyMongoError as error:
         return {"database": _check("fail", type(error).__name__, "the database does not answer")}
     tick = singles.get(controls.TICK, {})
@@ -47,10 +49,19 @@ def _checks() -> dict[str, Check]:
         "chain": _seen(tick.get("chain_ok_at"), "the chain's node last answered the tick"),
         "oldest_queued": _age(queued, _QUEUED_WARN, _QUEUED_FAIL, "the oldest transaction not yet sent"),
         "oldest_submitted": _age(submitted, _SUBMITTED_WARN, None, "the oldest transaction not yet final"),
+        "oldest_undelivered": _age(
+            undelivered, _UNDELIVERED_WARN, None, "the oldest event an answering endpoint awaits"
+        ),
         "tick_age": _tick_age(tick),
         "I2": _guarded(lambda: _supply(singles), "supply"),
         "I3": _guarded(lambda: _books(singles), "books"),
     }
+
+
+def _oldest_undelivered() -> datetime | None:
+    """An endpoint that fails is its owner's business: only what others wait for is ours."""
+    active = endpoints.find_active(_MOST_ENDPOINTS)
+    return deliveries.find_oldest_pending([row["_id"] for row in active if not row["failures"]])
 
 
 def _check(status: Verdict, observed: str | None, message: str) -> Check:

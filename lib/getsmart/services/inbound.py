@@ -4,11 +4,11 @@ from collections.abc import Mapping
 
 from getsmart import clock, config, log
 from getsmart.errors import InvalidState
-from getsmart.machine import consent
+from getsmart.machine import consent, deliver
 from getsmart.machine.settle import refresh
 from getsmart.metakeep import webhook
 from getsmart.metakeep.webhook import InboundEvent
-from getsmart.models import is_final
+from getsmart.models import TransactionRow, is_final
 from getsmart.stores import inbound, transactions
 
 
@@ -42,8 +42,14 @@ def _apply(event: InboundEvent) -> str:
         # Perhaps its submission is still being written; the tick will find its state without this hint.
         return "unrelated"
     if row["status"] in ("submitted", "unknown"):
-        row = refresh(row, (event.event_id, event.type))
+        row = _told(refresh(row, (event.event_id, event.type)))
     return "applied" if is_final(row["status"]) else "pending"
+
+
+def _told(row: TransactionRow) -> TransactionRow:
+    """The row, of whose change its client is told at once."""
+    deliver.first_attempts(row["client_id"])
+    return row
 
 
 def _consent(event: InboundEvent, token: str) -> str:
@@ -52,10 +58,10 @@ def _consent(event: InboundEvent, token: str) -> str:
     if row is None:
         return "unrelated"  # it has ended, or its token is still being written; the chain will tell
     if event.type == "consent.denied":
-        row = consent.deny(row)
+        row = _told(consent.deny(row))
     elif event.metakeep_transaction_id is not None:
         try:
-            row = consent.offer(row, event.metakeep_transaction_id)
+            row = _told(consent.offer(row, event.metakeep_transaction_id))
         except InvalidState:
             return "unrelated"
     return "applied" if is_final(row["status"]) else "pending"

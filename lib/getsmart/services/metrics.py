@@ -12,14 +12,16 @@ from typing import Any, Literal
 from getsmart import clock, config
 from getsmart.amounts import MAX_SUPPLY, format_units
 from getsmart.errors import Internal
+from getsmart.hooks import EndpointRow
 from getsmart.models import BURNED, EXTERNAL, ISSUANCE, SUPPLY, SYSTEM_ACCOUNTS, TREASURY, Status
 from getsmart.mongo import Document, to_units
-from getsmart.stores import controls, events, keys, ledger, transactions
+from getsmart.stores import controls, deliveries, endpoints, events, keys, ledger, transactions
 
 MOST = 10_000  # counting ends here: a queue this long is an alarm whatever its length
 _OPEN: tuple[Status, ...] = ("queued", "awaiting_consent", "submitted", "unknown")
 _ENDED: tuple[Status, ...] = ("confirmed", "failed", "cancelled", "expired")
 _RECENT = timedelta(hours=1)
+_CALLED, _MOST_ENDPOINTS = timedelta(days=1), 1_000
 _SEEN = {"tick": "ran_at", "provider": "provider_ok_at", "chain": "chain_ok_at"}
 
 
@@ -39,7 +41,7 @@ def text() -> str:
     singles = controls.read_all()
     if not {SUPPLY, TREASURY, ledger.BOOKS} <= singles.keys():
         raise Internal("the database has no genesis; migrations are missing")
-    found = [*_of_deployment(singles), *_of_transactions(singles), *_of_books(singles), *_of_queues()]
+    found = [*_of_deployment(singles), *_of_transactions(singles), *_of_books(singles), *_of_queues(), *_of_webhooks()]
     return "".join(line for metric in found for line in _render(metric))
 
 
@@ -109,3 +111,20 @@ def _of_queues() -> Iterator[Metric]:
         events.count_unnumbered(MOST),
     )
     yield _one("calls_rate_limited_total", "Calls that a key's rate limit refused.", keys.count_refused(), "counter")
+
+
+def _of_webhooks() -> Iterator[Metric]:
+    active = endpoints.find_active(_MOST_ENDPOINTS)
+    oldest = deliveries.find_oldest_pending([row["_id"] for row in active])
+    what = "Of the oldest delivery that an enabled endpoint still waits for; 0 for none."
+    yield _one("webhook_oldest_undelivered_seconds", what, _age(oldest) if oldest else 0)
+    yield _one("webhook_endpoints_failing", "Enabled endpoints that do not answer.", sum(map(_is_failing, active)))
+    yield _one("webhook_deliveries_dead", f"Dead letters, up to {MOST}.", deliveries.count_dead_all(MOST))
+    called = endpoints.find_called_since(clock.now() - _CALLED, _MOST_ENDPOINTS)
+    shares = {row["_id"]: str(round(sum(row["outcomes"]) / len(row["outcomes"]), 4)) for row in called}
+    what = "Of the last 100 calls of an endpoint, if it was called within a day."
+    yield Metric("webhook_success_share", "gauge", what, "endpoint_id", shares)
+
+
+def _is_failing(row: EndpointRow) -> bool:
+    return row["failures"] > 0

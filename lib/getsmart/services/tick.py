@@ -1,4 +1,4 @@
-"""The clockwork: for up to 50 s, every 2 s, whatever is due: send, poll, sum the books, number events, look around.
+"""The clockwork: for up to 50 s, every 2 s, whatever is due: send, poll, sum, number and deliver events, look around.
 
 Idempotent and safe to run twice at once: every step is decided by a guarded update. One lease keeps two ticks from
 doing the same work; only the active colour works.
@@ -14,7 +14,7 @@ from typing import Any
 from getsmart import chain, clock, config, log
 from getsmart.errors import GetSmartError
 from getsmart.ids import new_id
-from getsmart.machine import airdrop, consent, number, pace, repair, send, settle
+from getsmart.machine import airdrop, consent, deliver, number, pace, repair, replay, retain, send, settle
 from getsmart.metakeep import client, protocol
 from getsmart.models import SYSTEM_ACCOUNTS, TransactionRow
 from getsmart.stores import batches, controls, ledger, transactions
@@ -28,6 +28,8 @@ _LEASE_SECONDS = 10.0  # renewed every pass; short, so that a killed tick is soo
 _PROBE_SECONDS = 5.0
 _SHORTEST_PASS_SECONDS = 0.05
 _STEP_SECONDS = 3.0
+_POST_EVERY_SECONDS = 0.25  # events wait no longer for their number and their way while a run rests
+_LIFE_SECONDS = (20.0, 58.0)  # what is under way may go on for so long: the platform ends the function at 60
 
 
 def run() -> dict[str, Any]:
@@ -39,16 +41,39 @@ def run() -> dict[str, Any]:
     holder = new_id("req")
     totals: dict[str, int] = {"passes": 0}
     end = clock.monotonic() + settings.run_seconds
+    courier = deliver.Courier(life_seconds(settings.run_seconds))
     with ThreadPoolExecutor(_PROVIDER_THREADS) as pool:
         while controls.take_lease(LEASE, holder, _LEASE_SECONDS):
-            counts = one_pass(pool)
+            counts = one_pass(pool, courier)
             _add(totals, counts)
             pause = 0.0 if is_busy(counts) else settings.interval_seconds
             if clock.monotonic() + max(pause, _SHORTEST_PASS_SECONDS) > end:
                 break
-            time.sleep(pause)
+            _add(totals, _rest(courier, pause))
     controls.drop_lease(LEASE, holder)
+    return {**totals, "told": courier.close()}
+
+
+def life_seconds(run_seconds: float) -> float:
+    """How long deliveries may take that a run of so many seconds has begun with."""
+    shortest, longest = _LIFE_SECONDS
+    return max(shortest, min(run_seconds + deliver.CALL_SECONDS, longest))
+
+
+def _rest(courier: deliver.Courier, pause: float) -> dict[str, int]:
+    """Let the pause between two passes go by; what is committed meanwhile is numbered and told at once."""
+    totals: dict[str, int] = {}
+    left = pause
+    while left > 0:
+        nap = min(left, _POST_EVERY_SECONDS)
+        time.sleep(nap)
+        left -= nap
+        _add(totals, {name: _attempt(name, step) for name, step in _posting(courier).items()})
     return totals
+
+
+def _posting(courier: deliver.Courier) -> dict[str, Callable[[], int]]:
+    return {"numbered": lambda: number.number_events(_BATCH), "dispatched": courier.dispatch}
 
 
 def is_busy(counts: dict[str, int]) -> bool:
@@ -61,7 +86,7 @@ def _why_not() -> str | None:
     return None if mine == active else f"colour {mine} is not active"
 
 
-def one_pass(pool: ThreadPoolExecutor) -> dict[str, int]:
+def one_pass(pool: ThreadPoolExecutor, courier: deliver.Courier) -> dict[str, int]:
     """Do everything that is due now, once; a step that fails is logged, and the next one runs."""
     moving: dict[str, Callable[[], int]] = {
         "unfolded": lambda: sum(airdrop.work(batch) for batch in batches.find_open()),
@@ -72,7 +97,10 @@ def one_pass(pool: ThreadPoolExecutor) -> dict[str, int]:
         **({} if controls.is_recovering() else moving),
         "polled": lambda: _each(pool, _pollable(), _poll),
         "summed": lambda: ledger.sum_confirmed(_BATCH),
-        "numbered": lambda: number.number_events(_BATCH),
+        "replayed": replay.work_all,
+        "buried": deliver.bury,
+        **_posting(courier),
+        "purged": retain.purge,
         "probed": _probe,
     }
     counts = {name: _attempt(name, step) for name, step in steps.items()}

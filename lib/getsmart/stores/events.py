@@ -1,20 +1,35 @@
 """The numbered event log: events leave the outbox of the row they were written with and get the next number."""
 
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, cast
 
-from pymongo.errors import DuplicateKeyError
+from pymongo import UpdateOne
 
 from getsmart.models import Event
 from getsmart.mongo import database
 
-_SOURCES = ("transactions", "wallets", "batches")
+_SOURCES = ("transactions", "wallets", "batches", "endpoints")
+_WAITING = {"outbox.created_at": {"$type": "date"}}
+Outbox = tuple[str, str, list[Event]]
 
 
-def find_outboxes(limit: int) -> list[tuple[str, str, list[Event]]]:
+class NumberedEvent(Event):
+    """An event as the log keeps it."""
+
+    sequence: int
+
+
+def has_outbox() -> bool:
+    """Whether any row carries an unnumbered event."""
+    return any(database()[source].find_one(_WAITING, {"_id": 1}) is not None for source in _SOURCES)
+
+
+def find_outboxes(limit: int) -> list[Outbox]:
     """Rows that still carry unnumbered events: (collection, row id, events), oldest change first."""
-    found: list[tuple[str, str, list[Event]]] = []
+    found: list[Outbox] = []
     for source in _SOURCES:
-        rows = database()[source].find({"outbox.created_at": {"$type": "date"}}, {"outbox": 1})
+        rows = database()[source].find(_WAITING, {"outbox": 1})
         due = rows.sort([("outbox.created_at", 1)]).limit(limit)
         found.extend((source, row["_id"], cast(list[Event], row["outbox"])) for row in due)
     return sorted(found, key=lambda item: item[2][0]["created_at"])[:limit]
@@ -22,8 +37,7 @@ def find_outboxes(limit: int) -> list[tuple[str, str, list[Event]]]:
 
 def count_unnumbered(most: int) -> int:
     """How many rows still carry unnumbered events, counted up to `most` in each collection."""
-    waiting = {"outbox.created_at": {"$type": "date"}}
-    return sum(database()[source].count_documents(waiting, limit=most) for source in _SOURCES)
+    return sum(database()[source].count_documents(_WAITING, limit=most) for source in _SOURCES)
 
 
 def last_sequence(client_id: str) -> int:
@@ -32,21 +46,68 @@ def last_sequence(client_id: str) -> int:
     return int(row["sequence"]) if row else 0
 
 
-def number(event: Event, sequence: int) -> bool:
-    """Append the event under `sequence`; False when it has a number already.
+def find_numbers(event_ids: Sequence[str]) -> dict[str, int]:
+    """The numbers of those events that have one."""
+    rows = database().events.find({"_id": {"$in": list(event_ids)}}, {"sequence": 1})
+    return {row["_id"]: int(row["sequence"]) for row in rows}
 
-    Raises DuplicateKeyError when the number belongs to another event.
+
+def number(events: Sequence[Event], first: int) -> None:
+    """Append events of one client under the numbers from `first` on, in order.
+
+    It ends at the first one that cannot be: what is before it stands, so no gap is left. Raises BulkWriteError when a
+    number, or an event, is there already.
     """
-    row: dict[str, Any] = {"_id": event["event_id"], **event, "sequence": sequence}
-    try:
-        database().events.insert_one(row)
-    except DuplicateKeyError:
-        if database().events.find_one({"_id": event["event_id"]}, {"_id": 1}) is None:
-            raise
-        return False
-    return True
+    rows = [{"_id": event["event_id"], **event, "sequence": first + place} for place, event in enumerate(events)]
+    database().events.insert_many(rows, ordered=True)
 
 
-def clear_outbox(source: str, row_id: str, event_ids: list[str]) -> None:
-    """Take numbered events out of their row's outbox."""
-    database()[source].update_one({"_id": row_id}, {"$pull": {"outbox": {"event_id": {"$in": event_ids}}}})
+def clear_outboxes(outboxes: Sequence[Outbox]) -> None:
+    """Take numbered events out of their rows' outboxes."""
+    for source in _SOURCES:
+        updates = [
+            UpdateOne({"_id": row_id}, {"$pull": {"outbox": {"event_id": {"$in": _ids(events)}}}})
+            for place, row_id, events in outboxes
+            if place == source
+        ]
+        if updates:
+            database()[source].bulk_write(updates, ordered=False)
+
+
+def _ids(events: Sequence[Event]) -> list[str]:
+    return [event["event_id"] for event in events]
+
+
+def find(event_id: str, client_id: str | None) -> NumberedEvent | None:
+    """The numbered event with this id, if it is this client's."""
+    query = {"_id": event_id, **({} if client_id is None else {"client_id": client_id})}
+    return cast(NumberedEvent | None, database().events.find_one(query))
+
+
+def find_many(event_ids: Sequence[str]) -> dict[str, NumberedEvent]:
+    """The numbered events of these ids, by id."""
+    rows = database().events.find({"_id": {"$in": list(event_ids)}})
+    return {row["_id"]: cast(NumberedEvent, row) for row in rows}
+
+
+def find_log(client_id: str, after: int, only: dict[str, Any], limit: int) -> list[NumberedEvent]:
+    """Up to `limit` events of a client behind a number, in order; `only` may hold `type` and `created_at`."""
+    query = {"client_id": client_id, **only, "sequence": {"$gt": after}}
+    return cast(list[NumberedEvent], list(database().events.find(query).sort([("sequence", 1)]).limit(limit)))
+
+
+def count_log(client_id: str, only: dict[str, Any], most: int) -> int:
+    """How many events of a client there are, counted up to `most`."""
+    return database().events.count_documents({"client_id": client_id, **only}, limit=most)
+
+
+def find_old(before: datetime, limit: int, since: datetime | None = None) -> list[NumberedEvent]:
+    """Events made before a moment, and not before `since`, the oldest first."""
+    span = {"$lt": before} if since is None else {"$lt": before, "$gte": since}
+    rows = database().events.find({"created_at": span}, {"data": 0}).sort([("created_at", 1)]).limit(limit)
+    return cast(list[NumberedEvent], list(rows))
+
+
+def remove(event_ids: Sequence[str]) -> None:
+    """Forget events."""
+    database().events.delete_many({"_id": {"$in": list(event_ids)}})

@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from pymongo.errors import DuplicateKeyError
+from pymongo.errors import BulkWriteError
 
 from getsmart import clock
 from getsmart.stores import events, transactions
@@ -31,16 +31,21 @@ def test_outboxes_come_oldest_first(system: Raw) -> None:
 
 
 def test_an_event_gets_one_number(system: Raw) -> None:
-    """The second time it has one already; another event cannot have the same."""
-    first, second = (transactions.event_of(make_row()) for _ in range(2))
+    """Neither can a number be given twice, nor an event have two; what stands before the one at fault stays."""
+    first, second, third = (transactions.event_of(make_row()) for _ in range(3))
     assert events.last_sequence("app") == 0
-    assert events.number(first, 1)
-    assert not events.number(first, 1)
-    assert not events.number(first, 2)
-    with pytest.raises(DuplicateKeyError):
-        events.number(second, 1)
-    assert events.number(second, 2)
+    events.number([first], 1)
+    with pytest.raises(BulkWriteError):
+        events.number([first], 2)
+    with pytest.raises(BulkWriteError):
+        events.number([second], 1)
+    with pytest.raises(BulkWriteError):
+        events.number([second, first, third], 2)
     assert (events.last_sequence("app"), events.last_sequence("other")) == (2, 0)
+    assert events.find_numbers([one["event_id"] for one in (first, second, third)]) == {
+        first["event_id"]: 1,
+        second["event_id"]: 2,
+    }
     stored: Any = system.events.find_one({"_id": first["event_id"]})
     assert (stored["type"], stored["data"], stored["client_id"]) == (first["type"], first["data"], "app")
 
@@ -50,7 +55,7 @@ def test_only_numbered_events_leave_the_outbox(system: Raw) -> None:
     row = kept()
     moved = transactions.move(row, "submitted", {})
     assert moved is not None
-    events.clear_outbox("transactions", row["_id"], [row["outbox"][0]["event_id"]])
+    events.clear_outboxes([("transactions", row["_id"], row["outbox"])])
     stored: Any = system.transactions.find_one({"_id": row["_id"]})
     assert [event["type"] for event in stored["outbox"]] == ["transaction.submitted"]
 

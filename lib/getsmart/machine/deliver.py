@@ -1,0 +1,283 @@
+"""Events reach their endpoints: in sequence, at least once, under a lease an endpoint, and none waits for another.
+
+A failing endpoint is left alone but for one probe at the times of the schedule; once it answers, what has waited
+follows in sequence. After five days without an answer, or at a 410, it is disabled and what waits is dead.
+"""
+
+import os
+import random
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cache
+
+import pymongo
+
+from getsmart import clock, config, log
+from getsmart.hooks import PATIENCE, Attempt, DeliveryRow, EndpointRow, pause_seconds
+from getsmart.ids import new_id
+from getsmart.machine import number
+from getsmart.models import Event
+from getsmart.objects import event_payload
+from getsmart.outbound import signing
+from getsmart.outbound.post import Line, Outcome
+from getsmart.replies import dump_json
+from getsmart.stores import deliveries, endpoints, events
+
+CALL_SECONDS = 10.0
+BOX_SECONDS = 0.5
+_SHORTEST_SECONDS = 0.15
+SLICE_SECONDS = 5.0
+_SLOW_MS = 2_000
+_CHUNK = 50
+_GONE = 410
+_ROWS_IN_BOX = 20
+_KNOWN_SECONDS = 10.0
+_MOST_KNOWN = 1_000
+_THREADS, _DOUBTFUL_THREADS = 24, 16
+_MOST_DUE = 100
+
+
+@dataclass(frozen=True)
+class Time:
+    """How long one goes on with an endpoint (`end`), and with its last call (`hard_end`), in monotonic seconds."""
+
+    end: float
+    hard_end: float
+
+    def left_for_a_call(self) -> float:
+        """Seconds that a call which begins now may take."""
+        return min(CALL_SECONDS, self.hard_end - clock.monotonic())
+
+
+def drain(endpoint_id: str, time: Time) -> int:
+    """Tell an endpoint what waits for it, in sequence, until it fails or the time is up; how often it was told.
+
+    0 when somebody else is at it. Killed anywhere: the lease ends, and what was not noted is told again.
+    """
+    row = endpoints.take(endpoint_id, new_id("req"), clock.now())
+    if row is None:
+        return 0
+    told, settings = 0, config.read(config.OutboundSettings)
+    may_be_private = row["mode"] == "test" and settings.private_targets == "test"
+    line = Line(row["url"], may_be_private=may_be_private)
+    try:
+        for delivery, body in _waiting(row, time):
+            seconds = max(_SHORTEST_SECONDS, time.left_for_a_call())
+            outcome = _call(row, line, delivery, body, seconds)
+            if not _keep(row, delivery, outcome, is_whole=seconds >= CALL_SECONDS or not outcome.is_timeout):
+                break
+            told += 1
+    finally:
+        line.close()
+    endpoints.let_go(row, clock.now())
+    return told
+
+
+def _waiting(row: EndpointRow, time: Time) -> Iterator[tuple[DeliveryRow, bytes]]:
+    """What the endpoint is to be told, each with the bytes, until nothing waits or the time is up."""
+    while clock.monotonic() < time.end:
+        current = endpoints.find(row["_id"], None)
+        chunk = deliveries.find_pending(row["_id"], _CHUNK)
+        if not chunk:
+            if current is None or not _is_ours(current, row) or endpoints.rest({**row, "wakes": current["wakes"]}):
+                return
+            continue
+        told = events.find_many([delivery["event_id"] for delivery in chunk])
+        for delivery in chunk:
+            if clock.monotonic() >= time.end:
+                return
+            yield delivery, dump_json(event_payload(told[delivery["event_id"]])).encode()
+
+
+def _is_ours(current: EndpointRow, row: EndpointRow) -> bool:
+    return all(current.get(name) == row.get(name) for name in ("lease_holder", "revision", "status"))
+
+
+def _call(row: EndpointRow, line: Line, delivery: DeliveryRow, body: bytes, seconds: float) -> Outcome:
+    at = clock.now()
+    masters = config.read(config.OutboundSettings).secret_keys
+    secrets = signing.derive_current(masters, row["_id"], row["secrets"], at)
+    headers = {
+        "Content-Type": "application/json",
+        "User-Agent": "GetSmart-Webhooks/1",
+        **signing.headers(secrets, delivery["event_id"], at, body),
+    }
+    return line.post(headers, body, seconds=seconds)
+
+
+def _keep(row: EndpointRow, delivery: DeliveryRow, outcome: Outcome, *, is_whole: bool) -> bool:
+    """Note how a call ended; whether to go on with the next.
+
+    One that was not given all its time and did not end within it says nothing of the endpoint.
+    """
+    attempt: Attempt = {
+        "at": clock.now(),
+        "http_status": outcome.http_status,
+        "duration_ms": outcome.duration_ms,
+        "excerpt": outcome.excerpt,
+    }
+    deliveries.note(delivery["_id"], attempt, is_success=outcome.is_success)
+    is_slow = outcome.duration_ms > _SLOW_MS
+    if outcome.is_success:
+        lease = clock.now() + timedelta(seconds=endpoints.LEASE_SECONDS)
+        row["failures"] = 0
+        changes = {"failures": 0, "is_doubtful": is_slow, "lease_until": lease}
+        return endpoints.note(row, changes, attempt, is_success=True)
+    _log_failure(row, delivery, outcome)
+    if is_whole:
+        _back_off(row, outcome, attempt)
+    else:
+        endpoints.note(row, {"is_doubtful": row["is_doubtful"] or is_slow}, attempt, is_success=False)
+    return False
+
+
+def _log_failure(row: EndpointRow, delivery: DeliveryRow, outcome: Outcome) -> None:
+    log.event(
+        "webhook.attempt_failed",
+        endpoint_id=row["_id"],
+        delivery_id=delivery["_id"],
+        http_status=outcome.http_status,
+        duration_ms=outcome.duration_ms,
+    )
+
+
+def _back_off(row: EndpointRow, outcome: Outcome, attempt: Attempt) -> None:
+    at = attempt["at"]
+    since = row.get("failing_since", at) if row["failures"] else at
+    is_gone = outcome.http_status == _GONE
+    if is_gone or at - since >= PATIENCE:
+        _disable(row, "gone" if is_gone else "failing", since, attempt)
+        return
+    failures = row["failures"] + 1
+    pause = pause_seconds(failures) * random.uniform(1.0, 1.1)  # noqa: S311 (jitter)
+    due_at = min(at + timedelta(seconds=max(pause, outcome.wait_seconds)), since + PATIENCE)
+    changes = {"failures": failures, "failing_since": since, "is_doubtful": True, "due_at": due_at}
+    endpoints.note(row, changes, attempt, is_success=False)
+
+
+def _disable(row: EndpointRow, reason: str, since: datetime, attempt: Attempt) -> None:
+    told = {
+        "endpoint_id": row["_id"],
+        "status": "disabled",
+        "reason": reason,
+        "failing_since": clock.to_wire(since),
+        "last_status": attempt["http_status"],
+    }
+    event: Event = {
+        "event_id": new_id("evt"),
+        "client_id": row["client_id"],
+        "type": "endpoint.failing",
+        "created_at": attempt["at"],
+        "data": dump_json(told),
+    }
+    if endpoints.disable(row, attempt["at"], event, attempt):
+        log.event("webhook.endpoint_disabled", level="warning", endpoint_id=row["_id"], reason=reason)
+        bury()
+
+
+def bury() -> int:
+    """Dead-letter what waits for endpoints that nobody is told at any more; how many deliveries that were."""
+    buried = 0
+    for row in endpoints.find_unburied(_MOST_DUE):
+        buried += deliveries.bury(row["_id"])
+        endpoints.mark_buried(row)
+    return buried
+
+
+class Courier:
+    """Threads that deliver beside whatever else goes on; endpoints that may hang have threads of their own."""
+
+    def __init__(self, life_seconds: float) -> None:
+        """Work begins with `dispatch`; no call goes on after `life_seconds`."""
+        self._hard_end = clock.monotonic() + life_seconds
+        self._pools = {False: ThreadPoolExecutor(_THREADS), True: ThreadPoolExecutor(_DOUBTFUL_THREADS)}
+        self._room = {False: _THREADS, True: _DOUBTFUL_THREADS}
+        self._busy: dict[str, bool] = {}
+        self._begun: list[Future[None]] = []
+        self._lock = threading.Lock()
+        self.told = 0
+
+    def dispatch(self) -> int:
+        """Begin with every due endpoint for which there is a thread; how many those are."""
+        begun = 0
+        self._begun = [one for one in self._begun if not one.done()]
+        for is_doubtful, pool in self._pools.items():
+            if is_doubtful and self._hard_end - clock.monotonic() < CALL_SECONDS:
+                continue
+            with self._lock:
+                room = self._room[is_doubtful] - sum(kind == is_doubtful for kind in self._busy.values())
+            if room <= 0:
+                continue
+            due = endpoints.find_due(clock.now(), _MOST_DUE, is_doubtful=is_doubtful)
+            for endpoint_id in [one for one in due if one not in self._busy][:room]:
+                with self._lock:
+                    self._busy[endpoint_id] = is_doubtful
+                self._begun.append(pool.submit(self._work, endpoint_id))
+                begun += 1
+        return begun
+
+    def _work(self, endpoint_id: str) -> None:
+        told = 0
+        try:
+            end = min(clock.monotonic() + SLICE_SECONDS, self._hard_end)
+            told = drain(endpoint_id, Time(end, self._hard_end))
+        except Exception as error:  # noqa: BLE001 - the others go on; its lease ends, and it is tried again
+            log.failure("webhook.delivery_failed", error, endpoint_id=endpoint_id)
+        finally:
+            with self._lock:
+                self.told += told
+                self._busy.pop(endpoint_id, None)
+
+    def close(self) -> int:
+        """Wait for what is under way; how often an endpoint was told."""
+        for pool in self._pools.values():
+            pool.shutdown(wait=True)
+        for one in self._begun:
+            one.result()
+        return self.told
+
+
+@cache
+def _known(_process_id: int) -> dict[str, tuple[float, bool]]:
+    """Which clients have endpoints, and until when to believe it."""
+    return {}
+
+
+def forget() -> None:
+    """Look again who has endpoints."""
+    _known.cache_clear()
+
+
+def first_attempts(client_id: str) -> None:
+    """Number what was committed and make the first attempts, all within half a second; whatever fails is the tick's.
+
+    Never raises: what was committed is answered, told or not.
+    """
+    try:
+        if _has_endpoints(client_id):
+            _first_attempts(client_id)
+    except Exception as error:  # noqa: BLE001 - the call this belongs to has had its effect
+        log.failure("webhook.first_attempts_failed", error)
+
+
+def _has_endpoints(client_id: str) -> bool:
+    known = _known(os.getpid())
+    if client_id not in known or known[client_id][0] < clock.monotonic():
+        if len(known) >= _MOST_KNOWN:
+            known.clear()
+        known[client_id] = (clock.monotonic() + _KNOWN_SECONDS, bool(endpoints.find_subscribed(client_id)))
+    return known[client_id][1]
+
+
+def _first_attempts(client_id: str) -> None:
+    end = clock.monotonic() + BOX_SECONDS
+    with pymongo.timeout(BOX_SECONDS):
+        number.number_events(_ROWS_IN_BOX)
+        due = endpoints.find_due_of(client_id, clock.now(), round(BOX_SECONDS * 1000))
+    if not due:
+        return
+    with ThreadPoolExecutor(len(due)) as pool:
+        list(pool.map(lambda endpoint_id: drain(endpoint_id, Time(end - _SHORTEST_SECONDS, end)), due))
