@@ -65,6 +65,7 @@ class Facts:
     api_key: str
     webhook_scheme: str
     webhook_sender_key: str
+    webhook_secret: str
     pid: int
 
 
@@ -95,7 +96,7 @@ class Stack:
         sandbox = json.loads(self._sandbox(stops, base).announcement(_READY_SECONDS))
         api_key = json.loads(prepare.announcement(_READY_SECONDS))["api_key"]
         self.say("starting the functions ...")
-        functions = {**base, **_provider(sandbox)}
+        functions = {**base, **_provider(sandbox), "METAKEEP_WEBHOOK_SCHEME": _scheme(base)}
         mode = ["--isolated"] if self.isolated else []
         scheduler = self._module(stops, "scheduler", {**functions, "MONGODB_MAX_POOL_SIZE": "4"}, *mode)
         connections = "1" if self.isolated else "16"  # of one process
@@ -110,6 +111,7 @@ class Stack:
             api_key=api_key,
             webhook_scheme=functions["METAKEEP_WEBHOOK_SCHEME"],
             webhook_sender_key=sandbox["webhook_sender_key"],
+            webhook_secret=sandbox["webhook_secret"],
             pid=os.getpid(),
         )
 
@@ -127,6 +129,7 @@ class Stack:
             "--data": self.data / "sandbox",
             "--webhook-url": f"http://{HOST}:{self.ports.gateway}{WEBHOOK_PATH}",
             "--webhook-host": WEBHOOK_HOST,
+            "--webhook-scheme": _scheme(environment),
             "--mine-after-ms": self.mine_after_ms,
         }
         words = [str(word) for pair in arguments.items() for word in pair]
@@ -156,6 +159,11 @@ class Stack:
         return child
 
 
+def _scheme(environment: Mapping[str, str]) -> str:
+    """How the sandbox signs and the functions verify: METAKEEP_WEBHOOK_SCHEME, p256 where it is not set."""
+    return environment.get("METAKEEP_WEBHOOK_SCHEME") or "p256"
+
+
 def _provider(sandbox: Mapping[str, Any]) -> dict[str, str]:
     """The configuration of the functions that follows from the sandbox, which stands in for provider and chain."""
     return {
@@ -164,8 +172,8 @@ def _provider(sandbox: Mapping[str, Any]) -> dict[str, str]:
         "METAKEEP_API_KEY": sandbox["api_key"],
         "METAKEEP_API_SECRET": sandbox["api_secret"],
         "METAKEEP_TRANSFER_TO_ADDRESS": "on",
-        "METAKEEP_WEBHOOK_SCHEME": "p256",
         "METAKEEP_WEBHOOK_SENDER_KEYS": sandbox["webhook_sender_key"],
+        "METAKEEP_WEBHOOK_SECRETS": sandbox["webhook_secret"],
         "METAKEEP_WEBHOOK_HOST": WEBHOOK_HOST,
         "METAKEEP_WEBHOOK_PATH": WEBHOOK_PATH,
         # The same in every run with this data, as secrets of endpoints are derived from it.

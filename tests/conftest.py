@@ -139,6 +139,7 @@ def system(
         "CONFIRMATION_DEPTH": "0",
         "METAKEEP_WEBHOOK_SCHEME": "p256",
         "METAKEEP_WEBHOOK_SENDER_KEYS": sandbox.webhook_sender_key,
+        "METAKEEP_WEBHOOK_SECRETS": sandbox.webhook_secret,
         "METAKEEP_WEBHOOK_HOST": "localhost",
         "METAKEEP_WEBHOOK_PATH": "/v1/webhooks/metakeep",
     }

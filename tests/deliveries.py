@@ -1,6 +1,9 @@
 """Signed deliveries as the provider's side sends them."""
 
 import json
+from datetime import UTC, datetime
+
+from standardwebhooks import Webhook
 
 from getsmart.metakeep.signing import SigningKey, string_to_sign
 
@@ -35,4 +38,15 @@ def delivery(
         "x-timestamp": str(at_ms),
         "x-api-signature": key.sign(message),
         "idempotency-key": event_id,
+    }
+
+
+def standard_delivery(secret: str, body: bytes = BODY, *, at_ms: int, event_id: str = "event-1") -> dict[str, str]:
+    """The headers of a Standard Webhooks delivery, signed by the public library."""
+    at = datetime.fromtimestamp(at_ms // 1000, UTC)
+    return {
+        "content-type": "application/json",
+        "webhook-id": event_id,
+        "webhook-timestamp": str(at_ms // 1000),
+        "webhook-signature": Webhook(secret).sign(event_id, at, body.decode()),
     }

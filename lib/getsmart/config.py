@@ -14,6 +14,7 @@ from getsmart.errors import Misconfigured
 
 _ADDRESS = r"^0x[0-9a-fA-F]{40}$"
 _PUBLIC_KEY = r"^A[A-Za-z0-9+/]{43}$"
+_SHARED = r"^whsec_(?:[A-Za-z0-9+/]{4}){8,21}(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"  # 24 to 65 bytes
 
 
 def _split(value: Any) -> Any:
@@ -69,9 +70,14 @@ class ChainSettings(_Settings):
 
 
 class WebhookSettings(_Settings):
-    """How inbound deliveries are verified: pinned sender keys, and the public name and path they must be bound to."""
+    """By which of two schemes inbound deliveries are verified. Never both: a forger would take the weaker one."""
 
-    scheme: Literal["p256"] = Field(alias="METAKEEP_WEBHOOK_SCHEME")
+    scheme: Literal["p256", "standard"] = Field(alias="METAKEEP_WEBHOOK_SCHEME")
+
+
+class P256WebhookSettings(_Settings):
+    """Scheme p256: pinned sender keys, and the public name and path that deliveries must be bound to."""
+
     sender_keys: Annotated[tuple[Annotated[str, Field(pattern=_PUBLIC_KEY)], ...], BeforeValidator(_split)] = Field(
         alias="METAKEEP_WEBHOOK_SENDER_KEYS", min_length=1
     )
@@ -92,6 +98,14 @@ class RetentionSettings(_Settings):
     """How long events are kept, at least a year."""
 
     event_days: int = Field(alias="EVENT_RETENTION_DAYS", default=400, ge=365, le=36_500)
+
+
+class StandardWebhookSettings(_Settings):
+    """Scheme standard: the shared secrets, two while one takes the other's place."""
+
+    secrets: Annotated[tuple[Annotated[str, Field(pattern=_SHARED)], ...], BeforeValidator(_split)] = Field(
+        alias="METAKEEP_WEBHOOK_SECRETS", min_length=1, repr=False
+    )
 
 
 class DeploymentSettings(_Settings):

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from local.sandbox.server import Sandbox
+from local.sandbox.webhooks import SCHEMES
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -17,6 +18,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, default=Path(".local/sandbox"), help="folder that keeps the state")
     parser.add_argument("--webhook-url", help="where events are sent; none are without it")
     parser.add_argument("--webhook-host", default="localhost", help="host name that events are signed for")
+    parser.add_argument("--webhook-scheme", choices=SCHEMES, default="p256", help="how events are signed")
     parser.add_argument("--signing-host", default="metakeep.localhost", help="host name that requests are signed for")
     parser.add_argument("--mine-after-ms", type=int, default=2000, help="time from QUEUED to the block")
     parser.add_argument("--unsigned", action="store_true", help="accept requests without X-Api-Signature")

@@ -13,13 +13,14 @@ _P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 @dataclass(frozen=True)
 class Credentials:
-    """The seeded app's key pair and id, the webhook sender's key pair, and the seed (hex) of all addresses."""
+    """The app's key pair and id, the webhook sender's key pair and shared secret, the seed (hex) of all addresses."""
 
     app_id: str
     api_key: str
     api_secret: str
     webhook_sender_key: str
     webhook_sender_secret: str
+    webhook_secret: str
     seed: str
 
 
@@ -27,6 +28,11 @@ def random_secret() -> str:
     """A fresh P-256 private key in MetaKeep's form: base64url of 32 bytes, without padding."""
     scalar = secrets.randbelow(_P256_ORDER - 1) + 1
     return base64.urlsafe_b64encode(scalar.to_bytes(32, "big")).decode().rstrip("=")
+
+
+def random_webhook_secret() -> str:
+    """A fresh secret of Standard Webhooks: `whsec_` and base64 of 32 bytes."""
+    return f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
 
 
 def load(store: Store) -> Credentials:
@@ -41,8 +47,12 @@ def load(store: Store) -> Credentials:
                 api_secret=api,
                 webhook_sender_key=SigningKey.from_secret(sender).public_key,
                 webhook_sender_secret=sender,
+                webhook_secret=random_webhook_secret(),
                 seed=secrets.token_hex(32),
             )
         )
+        store.set_setting("credentials", known)
+    elif "webhook_secret" not in known:  # made before there was one
+        known["webhook_secret"] = random_webhook_secret()
         store.set_setting("credentials", known)
     return Credentials(**known)

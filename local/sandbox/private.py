@@ -204,6 +204,7 @@ def _info(world: World, addresses: dict[str, str]) -> dict[str, Any]:
             "api_key": world.credentials.api_key,
             "api_signature_required": world.options.api_signature_required,
             "webhook_sender_key": world.credentials.webhook_sender_key,
+            "webhook_secret": world.credentials.webhook_secret,
             "webhook_url": world.options.webhook_url,
             "token_address": world.token,
             "treasury_address": world.treasury,

@@ -22,7 +22,16 @@ from local.sandbox.world import CHAIN_ID, Options, World
 
 _TICK_SECONDS = 0.1
 _ENDPOINTS = ("base_url", "rpc_url", "signing_host")
-_FACTS = (*_ENDPOINTS, "api_key", "api_secret", "webhook_sender_key", "token_address", "treasury_address", "chain_id")
+_FACTS = (
+    *_ENDPOINTS,
+    "api_key",
+    "api_secret",
+    "webhook_sender_key",
+    "webhook_secret",
+    "token_address",
+    "treasury_address",
+    "chain_id",
+)
 _WORKERS, _RPC_WORKERS = 48, 8  # a reply that is held back occupies its worker
 
 
@@ -49,8 +58,9 @@ class Sandbox:
     """The MetaKeep stand-in with its chain, for use inside a process; `python -m local.sandbox` is the same alone.
 
     `port` and `rpc_port` 0 take any free port. After `start` the attributes hold what the ready line prints:
-    base_url, rpc_url, signing_host, api_key, api_secret, webhook_sender_key, token_address, treasury_address,
-    chain_id. `clock` gives real time in Unix milliseconds. A context manager: `with Sandbox(data=...) as sandbox`.
+    base_url, rpc_url, signing_host, api_key, api_secret, webhook_sender_key, webhook_secret, token_address,
+    treasury_address, chain_id. `clock` gives real time in Unix milliseconds. A context manager:
+    `with Sandbox(data=...) as sandbox`.
     """
 
     def __init__(  # noqa: PLR0913 - they are the options of the command line
@@ -63,6 +73,7 @@ class Sandbox:
         mine_after_ms: int = 2000,
         webhook_url: str | None = None,
         webhook_host: str = "localhost",
+        webhook_scheme: str = "p256",
         signing_host: str = "metakeep.localhost",
         api_signature_required: bool = True,
         clock: Callable[[], int] = real_ms,
@@ -75,6 +86,7 @@ class Sandbox:
             api_signature_required=api_signature_required,
             webhook_url=webhook_url,
             webhook_host=webhook_host,
+            webhook_scheme=webhook_scheme,
         )
         self._host, self._ports, self._clock = host, (port, rpc_port), clock
         self.signing_host, self.chain_id = signing_host, CHAIN_ID
@@ -103,6 +115,7 @@ class Sandbox:
         self.base_url, self.rpc_url = self._server.url, self._rpc.url
         self.api_key, self.api_secret, self.app_id = keys.api_key, keys.api_secret, keys.app_id
         self.webhook_sender_key = keys.webhook_sender_key
+        self.webhook_secret = keys.webhook_secret
         self.token_address, self.treasury_address = self._world.token, self._world.treasury
 
     def _run(self) -> None:

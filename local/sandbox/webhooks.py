@@ -3,9 +3,11 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 import requests
+from standardwebhooks import Webhook
 
 from getsmart.metakeep.signing import SigningKey, string_to_sign
 from local.sandbox import credentials
@@ -20,6 +22,7 @@ _POLL_SECONDS = 0.1
 _BATCH = 64
 _DUE = "SELECT * FROM outbox WHERE state = 'pending' AND next_ms <= ? ORDER BY next_ms, seq LIMIT ?"
 _STALE_MS = 10 * 60 * 1000
+SCHEMES = ("p256", "standard")
 FORGERIES = ("wrong_signature", "unknown_key", "stale_timestamp")
 
 
@@ -35,6 +38,8 @@ class Sender:
         """Read the keys; nothing runs before `start`."""
         self._key = SigningKey.from_secret(self.world.credentials.webhook_sender_secret)
         self._stranger = SigningKey.from_secret(credentials.random_secret())
+        self._secret = Webhook(self.world.credentials.webhook_secret)
+        self._other_secret = Webhook(credentials.random_webhook_secret())
         self._sessions = threading.local()
 
     def start(self) -> None:
@@ -109,7 +114,31 @@ class Sender:
         return session
 
     def _headers(self, row: Row, path: str, body: bytes) -> dict[str, str]:
-        forgery = FORGERIES[row["seq"] % len(FORGERIES)] if row["kind"] == "forged" else ""
+        signed = (
+            self._standard(row, body)
+            if self.world.options.webhook_scheme == "standard"
+            else self._p256(row, path, body)
+        )
+        return {**signed, "Content-Type": "application/json"}
+
+    def _standard(self, row: Row, body: bytes) -> dict[str, str]:
+        forgery = self._forgery(row)
+        at = datetime.fromtimestamp(
+            (self.world.clock.real() - (_STALE_MS if forgery == "stale_timestamp" else 0)) // 1000, UTC
+        )
+        signer = self._other_secret if forgery in ("wrong_signature", "unknown_key") else self._secret
+        return {
+            "webhook-id": row["event_id"],
+            "webhook-timestamp": str(int(at.timestamp())),
+            "webhook-signature": signer.sign(row["event_id"], at, body.decode()),
+        }
+
+    @staticmethod
+    def _forgery(row: Row) -> str:
+        return FORGERIES[row["seq"] % len(FORGERIES)] if row["kind"] == "forged" else ""
+
+    def _p256(self, row: Row, path: str, body: bytes) -> dict[str, str]:
+        forgery = self._forgery(row)
         timestamp = str(self.world.clock.real() - (_STALE_MS if forgery == "stale_timestamp" else 0))
         message = string_to_sign(
             host=self.world.options.webhook_host,
@@ -126,5 +155,4 @@ class Sender:
             "X-Timestamp": timestamp,
             "X-Api-Signature": signer.sign(message),
             "Idempotency-Key": row["event_id"],
-            "Content-Type": "application/json",
         }

@@ -28,6 +28,7 @@ class Options:
     api_signature_required: bool = True
     webhook_url: str | None = None
     webhook_host: str = "localhost"
+    webhook_scheme: str = "p256"
 
 
 @dataclass

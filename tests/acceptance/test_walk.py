@@ -81,7 +81,17 @@ def test_health_has_every_check(running: System) -> None:
     """200 with each check, once the tick has looked around."""
     health = running.health()
     assert health.status_code == 200
-    names = {"database", "provider", "chain", "oldest_queued", "oldest_submitted", "tick_age", "I2", "I3"}
+    names = {
+        "database",
+        "provider",
+        "chain",
+        "oldest_queued",
+        "oldest_submitted",
+        "tick_age",
+        "I2",
+        "I3",
+        "oldest_undelivered",
+    }
     assert set(health.json()["data"]["checks"]) == names
 
 

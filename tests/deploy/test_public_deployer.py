@@ -90,6 +90,7 @@ def values(repository_values: dict[str, str], database_uri: str, sandbox: Sandbo
         "METAKEEP_API_SECRET": sandbox.api_secret,
         "METAKEEP_TRANSFER_TO_ADDRESS": "on",
         "METAKEEP_WEBHOOK_SENDER_KEYS": sandbox.webhook_sender_key,
+        "METAKEEP_WEBHOOK_SECRETS": sandbox.webhook_secret,
         "METAKEEP_WEBHOOK_HOST": "localhost",
         "TOKEN_CONTRACT_ADDRESS": sandbox.token_address,
         "TREASURY_ADDRESS": sandbox.treasury_address,

@@ -22,6 +22,7 @@ GOOD = {
     "METAKEEP_WEBHOOK_SENDER_KEYS": f"{KEY}, {KEY[::-1].replace('A', 'b').replace('b', 'A', 1)},",
     "METAKEEP_WEBHOOK_HOST": "api.example.com",
     "METAKEEP_WEBHOOK_PATH": "/v1/webhooks/metakeep",
+    "METAKEEP_WEBHOOK_SECRETS": f"whsec_{KEY[:43]}=",
 }
 MODELS = (
     config.DatabaseSettings,
@@ -30,6 +31,8 @@ MODELS = (
     config.TokenSettings,
     config.ChainSettings,
     config.WebhookSettings,
+    config.P256WebhookSettings,
+    config.StandardWebhookSettings,
     config.DeploymentSettings,
     config.TickSettings,
 )
@@ -65,7 +68,7 @@ def test_values_get_their_types(variables: pytest.MonkeyPatch) -> None:
     """Numbers, lists and the network's name."""
     assert config.read(config.TokenSettings).network == "polygon"
     assert config.read(config.TokenSettings).chain_id == 137
-    assert len(config.read(config.WebhookSettings).sender_keys) == 2
+    assert len(config.read(config.P256WebhookSettings).sender_keys) == 2
     variables.setenv("CHAIN_ID", "80002")
     config.forget()
     assert config.read(config.TokenSettings).network == "polygon-amoy"
@@ -113,9 +116,10 @@ def test_a_missing_variable_is_named(variables: pytest.MonkeyPatch, name: str, v
         (config.TokenSettings, "CHAIN_ID", "polygon"),
         (config.ChainSettings, "CONFIRMATION_DEPTH", "-1"),
         (config.WebhookSettings, "METAKEEP_WEBHOOK_SCHEME", "none"),
-        (config.WebhookSettings, "METAKEEP_WEBHOOK_SENDER_KEYS", f"{KEY},wrong"),
-        (config.WebhookSettings, "METAKEEP_WEBHOOK_SENDER_KEYS", " , "),
-        (config.WebhookSettings, "METAKEEP_WEBHOOK_PATH", "v1"),
+        (config.P256WebhookSettings, "METAKEEP_WEBHOOK_SENDER_KEYS", f"{KEY},wrong"),
+        (config.P256WebhookSettings, "METAKEEP_WEBHOOK_SENDER_KEYS", " , "),
+        (config.P256WebhookSettings, "METAKEEP_WEBHOOK_PATH", "v1"),
+        (config.StandardWebhookSettings, "METAKEEP_WEBHOOK_SECRETS", "whsec_c2hvcnQ="),
         (config.DeploymentSettings, "COLOUR", "red"),
         (config.TickSettings, "TICK_SECONDS", "56"),
         (config.TickSettings, "TICK_INTERVAL_SECONDS", "0"),

@@ -81,6 +81,7 @@ class Bed:
             "METAKEEP_API_KEY": sandbox.api_key,
             "METAKEEP_API_SECRET": sandbox.api_secret,
             "METAKEEP_WEBHOOK_SENDER_KEYS": sandbox.webhook_sender_key,
+            "METAKEEP_WEBHOOK_SECRETS": sandbox.webhook_secret,
             "TOKEN_CONTRACT_ADDRESS": sandbox.token_address,
             "TREASURY_ADDRESS": sandbox.treasury_address,
             "CHAIN_RPC_URL": sandbox.rpc_url,

@@ -18,18 +18,22 @@ def receive(headers: Mapping[str, str], body: bytes) -> dict[str, str]:
     Raises SignatureInvalid for a delivery that is not genuine, and any failure of ours: the event is then not marked
     as seen, so that the sender's retry is processed.
     """
-    settings = config.read(config.WebhookSettings)
-    event = webhook.verify(
-        headers,
-        body,
-        host=settings.host,
-        path=settings.path,
-        sender_keys=settings.sender_keys,
-        now_ms=int(clock.now().timestamp() * 1000),
-    )
+    event = _verify(headers, body)
     outcome = _apply(event)
     log.event("webhook.received", event_id=event.event_id, type=event.type, outcome=outcome)
     return {"event_id": event.event_id, "outcome": outcome}
+
+
+def _verify(headers: Mapping[str, str], body: bytes) -> InboundEvent:
+    """By the one scheme that is configured, whatever headers of the other one say."""
+    now_ms = int(clock.now().timestamp() * 1000)
+    if config.read(config.WebhookSettings).scheme == "standard":
+        secrets = config.read(config.StandardWebhookSettings).secrets
+        return webhook.verify_standard(headers, body, secrets=secrets, now_ms=now_ms)
+    bound = config.read(config.P256WebhookSettings)
+    return webhook.verify_p256(
+        headers, body, host=bound.host, path=bound.path, sender_keys=bound.sender_keys, now_ms=now_ms
+    )
 
 
 def _apply(event: InboundEvent) -> str:

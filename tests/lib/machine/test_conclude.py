@@ -27,7 +27,7 @@ CROSSED = {
     "ledger._move_wallet",
     "reserves.give_back",
     "events.number",
-    "events.clear_outbox",
+    "events.clear_outboxes",
 }
 
 

@@ -14,7 +14,7 @@ from getsmart.errors import (
     SignatureMismatch,
 )
 from getsmart.metakeep.signing import SigningKey
-from getsmart.metakeep.webhook import TOLERANCE_MS, InboundEvent, verify
+from getsmart.metakeep.webhook import TOLERANCE_MS, InboundEvent, verify_p256
 from tests.deliveries import BODY, HOST, PATH, delivery
 
 SENDER, STRANGER = SigningKey(11), SigningKey(12)
@@ -24,7 +24,7 @@ NOW = 1_800_000_000_000
 def check(headers: dict[str, str], body: bytes = BODY, **changes: Any) -> InboundEvent:
     """Verify as our receiver is configured."""
     settings = {"host": HOST, "path": PATH, "sender_keys": [STRANGER.public_key, SENDER.public_key], "now_ms": NOW}
-    return verify(headers, body, **{**settings, **changes})
+    return verify_p256(headers, body, **{**settings, **changes})
 
 
 def test_a_genuine_delivery_is_read() -> None:

@@ -50,7 +50,7 @@ def is_genuine(caller: Caller, headers: dict[str, str], body: bytes) -> bool:
     keys = [caller.facts["webhook_sender_key"]]
     now = time.time_ns() // 1_000_000
     try:
-        webhook.verify(headers, body, host=HOST, path=PATH, sender_keys=keys, now_ms=now)
+        webhook.verify_p256(headers, body, host=HOST, path=PATH, sender_keys=keys, now_ms=now)
     except SignatureInvalid:
         return False
     return True
