@@ -78,6 +78,7 @@ class Crashes:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Every step of STEPS is watched until the test ends."""
         self._armed: str | None = None
+        self._left = 0
         self._is_dead = False
         self._lock = threading.Lock()
         self.crossed: list[str] = []
@@ -90,9 +91,9 @@ class Crashes:
         work()
         return list(dict.fromkeys(self.crossed))
 
-    def die(self, boundary: str, work: Callable[[], Any]) -> None:
-        """Run `work` in a process that ends at the first crossing of `boundary`."""
-        self._armed = boundary
+    def die(self, boundary: str, work: Callable[[], Any], crossing: int = 1) -> None:
+        """Run `work` in a process that ends at that crossing of `boundary`, the first unless another is named."""
+        self._armed, self._left = boundary, crossing
         try:
             with pytest.raises(Killed):
                 work()
@@ -111,6 +112,7 @@ class Crashes:
     def _cross(self, boundary: str) -> None:
         with self._lock:
             self.crossed.append(boundary)
-            if self._is_dead or boundary == self._armed:
+            self._left -= boundary == self._armed
+            if self._is_dead or (boundary == self._armed and not self._left):
                 self._is_dead = True  # its other threads end with it
                 raise Killed(boundary)

@@ -1,6 +1,7 @@
 """The sequencer: every committed event gets the next number of its client, once, without a gap."""
 
-from typing import Any
+import threading
+from typing import Any, Self
 
 import pytest
 from pymongo.errors import BulkWriteError
@@ -8,8 +9,13 @@ from pymongo.errors import BulkWriteError
 from getsmart.machine import number
 from getsmart.stores import controls, events, transactions
 from tests.crashes import Crashes
+from tests.hooks import LEASES, happen, subscribe
 from tests.money import Bench, Raw, in_parallel
+from tests.receiver import Receiver
 from tests.rows import kept
+from tests.support import Client, Time
+
+CLIENTS = ("app", "other")
 
 
 def numbered(raw: Raw, client_id: str = "app") -> list[tuple[int, str]]:
@@ -100,3 +106,59 @@ def test_an_event_tells_the_row_as_it_was(system: Raw) -> None:
     first: Any = system.events.find_one({"sequence": 1})
     assert '"status":"queued"' in first["data"]
     assert "submitted" not in first["data"]
+
+
+class Writers:
+    """Sixteen threads that commit events of two clients, one at a time, until the end of the block."""
+
+    def __init__(self, raw: Raw) -> None:
+        """They begin with the block."""
+        self._raw, self._stop = raw, threading.Event()
+        self.written = [0] * 16
+        self._threads = [threading.Thread(target=self._write, args=(place,)) for place in range(16)]
+
+    def _write(self, place: int) -> None:
+        while not self._stop.wait(0.05):
+            happen(self._raw, 1, CLIENTS[place % 2])
+            self.written[place] += 1
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def of(self, client_id: str) -> int:
+        """How many events of a client were committed."""
+        return sum(self.written[CLIENTS.index(client_id) :: 2])
+
+
+def test_sixteen_writers_and_a_sequencer_that_dies_at_each_step(
+    app: Client, system: Raw, monkeypatch: pytest.MonkeyPatch, receiver: Receiver, time: Time
+) -> None:
+    """Each client's numbers run from 1 without a gap, none is given twice, and each event has its one delivery."""
+    subscribe(app, receiver.url)
+    crashes = Crashes(monkeypatch)
+    happen(system)
+    boundaries = crashes.boundaries(lambda: number.number_events(20))
+    assert {"before getsmart.stores.events.number", "after getsmart.stores.events.clear_outboxes"} <= set(boundaries)
+    with Writers(system) as writers:
+        for boundary in boundaries:
+            happen(system)
+            crashes.die(boundary, lambda: number.number_events(20))
+            time.advance(LEASES)
+            in_parallel([lambda: number.number_events(20)] * 3)
+            time.advance(LEASES)
+    while number.number_events(200):
+        pass
+    assert min(writers.written) > 0
+    own = {"app": 1 + len(boundaries), "other": 0}
+    for client_id in CLIENTS:
+        sequences = [sequence for sequence, _ in numbered(system, client_id)]
+        assert sequences == list(range(1, writers.of(client_id) + own[client_id] + 1))
+    assert system.wallets.count_documents({"outbox.event_id": {"$exists": True}}) == 0
+    assert system.deliveries.count_documents({}) == system.events.count_documents({"client_id": "app"})

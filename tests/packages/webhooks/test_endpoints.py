@@ -1,5 +1,9 @@
 """webhooks/endpoints: made, listed, changed, tested, rotated, removed; its secret shown once; twenty at most."""
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import monotonic, sleep
 from typing import Any
 
 import pytest
@@ -222,3 +226,54 @@ def test_this_network_is_for_test_mode(
     monkeypatch.setenv("WEBHOOK_PRIVATE_TARGETS", allowed)
     config.forget()
     assert client.post(ENDPOINTS, {"url": "http://127.0.0.1:8080/hook"}).status == status
+
+
+@contextmanager
+def pouring(raw: Raw) -> Iterator[None]:
+    """Events happen and are told, without a pause, until the end of the block."""
+    stop = threading.Event()
+
+    def pour() -> None:
+        while not stop.is_set():
+            happen(raw, 5)
+            post()
+
+    thread = threading.Thread(target=pour)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def wait_for_more(receiver: Receiver, more: int = 20) -> None:
+    """Until so many further deliveries came."""
+    reached, deadline = len(receiver.got) + more, monotonic() + 30
+    while len(receiver.got) < reached:
+        assert monotonic() < deadline
+        sleep(0.01)
+
+
+def test_rotation_under_load(app: Client, system: Raw, receiver: Receiver) -> None:
+    """No delivery fails with a secret that is known when it is made; an old one ends with the overlap."""
+    made = subscribe(app, receiver.url)
+    known = [(made["secret"], 0)]
+    with pouring(system):
+        for _ in range(3):
+            wait_for_more(receiver)
+            secret = patch(app, made, action="rotate").data["secret"]
+            # The call under way was signed before, so it and the next that arrives may not know it yet.
+            known.append((secret, len(receiver.got) + 2))
+        wait_for_more(receiver)
+    for place, one in enumerate(receiver.got):
+        for secret, since in known:
+            if place >= since:
+                one.verify(secret)
+    system.endpoints.update_one({}, {"$set": {f"secrets.{place}.expires_at": clock.now() for place in range(3)}})
+    happen(system)
+    post()
+    receiver.got[-1].verify(known[-1][0])
+    for secret, _ in known[:-1]:
+        with pytest.raises(WebhookVerificationError):
+            receiver.got[-1].verify(secret)
