@@ -5,10 +5,13 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from getsmart.stores import deliveries
 from getsmart.stores import keys as key_store
 from tests.edge import Door, MakeClient, Raw, assert_plain_main, assert_refused, check, common
+from tests.hooks import happen, post, subscribe
 from tests.money import Bench
-from tests.support import Client
+from tests.receiver import Receiver
+from tests.support import Client, Time
 
 PATH = "ops/metrics"
 DOOR = Door(PATH, "GET", "ops:read")
@@ -75,3 +78,20 @@ def test_without_genesis_it_says_so(app: Client, system: Any) -> None:
     """A database that was never migrated is a fault of ours, not a reply of zeros."""
     system.controls.delete_many({})
     assert_refused(app.get(PATH), 500, "internal")
+
+
+def test_webhooks(app: Client, system: Raw, receiver: Receiver, time: Time) -> None:
+    """The age of what waits, who fails, the share that was taken, what is dead."""
+    assert metrics(app)["getsmart_webhook_oldest_undelivered_seconds", ""] == 0
+    good = subscribe(app, receiver.url)
+    receiver.answer = lambda one: 500 if one.sequence == 4 else 200
+    happen(system, 4)
+    post()
+    time.advance(3)
+    seen = metrics(app)
+    assert 3 <= seen["getsmart_webhook_oldest_undelivered_seconds", ""] < 60
+    assert seen["getsmart_webhook_endpoints_failing", ""] == 1
+    assert seen["getsmart_webhook_success_share", good["endpoint_id"]] == 0.75
+    assert seen["getsmart_webhook_deliveries_dead", ""] == 0
+    deliveries.bury(good["endpoint_id"])
+    assert metrics(app)["getsmart_webhook_deliveries_dead", ""] == 1
