@@ -83,6 +83,11 @@ def task_demo() -> Task:
     return program("local.demo")
 
 
+def task_listen() -> Task:
+    """print and verify the webhooks that come: listen [--port N] [--secret S] [--forward-to URL]"""
+    return program("local.listen")
+
+
 def task_keys() -> Task:
     """API keys: keys create --client NAME --scopes A,B | keys list | keys revoke KEY_ID"""
     return program("ops.keys")

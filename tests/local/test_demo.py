@@ -68,7 +68,7 @@ def caller() -> Iterator[demo.Caller]:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         url = f"http://127.0.0.1:{server.server_port}"
-        yield demo.Caller(Facts(url, url, url, "", "key", "p256", "", 0), http)
+        yield demo.Caller(Facts(url, url, url, "", "key", "p256", "", "", 0), http)
         server.shutdown()
         thread.join()
 
