@@ -61,6 +61,7 @@ STEPS: list[tuple[ModuleType | type, str]] = [
     (endpoints, "wake"),
     (endpoints, "take"),
     (endpoints, "note"),
+    (endpoints, "note_and_rest"),
     (endpoints, "rest"),
     (endpoints, "let_go"),
     (endpoints, "disable"),

@@ -1,5 +1,6 @@
 """Webhooks of the running system: one receiver that hangs, and fifty that do not notice."""
 
+import sys
 import time
 from contextlib import ExitStack
 from datetime import datetime
@@ -15,6 +16,7 @@ SCOPES = ["wallets:read", "wallets:write", "webhooks:read", "webhooks:write"]
 HEALTHY_OF_A_CLIENT = (17, 17, 16)
 HANGS_FOR = 11.0  # longer than a receiver has
 SECONDS = 3.0
+PAUSE = 1.0  # between two events: 17 deliveries
 
 
 class Subscriber:
@@ -22,7 +24,9 @@ class Subscriber:
 
     def __init__(self, system: System) -> None:
         """A key is made for it."""
-        made = system.post("ops/keys", {"client_id": unique("subscriber"), "scopes": SCOPES})
+        made = system.post(
+            "ops/keys", {"client_id": unique("subscriber"), "scopes": SCOPES, "limits": {"per_second": 1_000}}
+        )
         assert made.status_code == requests.codes.created, made.text
         self._gateway = system.facts["gateway"]
         self._http = requests.Session()
@@ -48,7 +52,7 @@ def delays(receiver: Receiver, offset: float) -> list[float]:
     return list(seen.values())
 
 
-@pytest.mark.parametrize("rounds", [4, pytest.param(40, marks=pytest.mark.long)])
+@pytest.mark.parametrize("rounds", [2, pytest.param(20, marks=pytest.mark.long)])
 @pytest.mark.timeout(300)
 def test_fifty_healthy_receivers_beside_one_that_hangs(running: System, rounds: int) -> None:
     """From commit to receipt, 99 of 100 take under three seconds; the hanging one's first call is still open then."""
@@ -63,15 +67,18 @@ def test_fifty_healthy_receivers_beside_one_that_hangs(running: System, rounds: 
         clients[0].post("webhooks/endpoints", {"url": hanging.url})
         for _ in range(rounds):
             began = time.monotonic()
-            for client in clients:
+            for place, client in enumerate(clients, 1):
                 client.happen()
-            time.sleep(max(0.0, began + 1.0 - time.monotonic()))
+                time.sleep(max(0.0, began + place * PAUSE - time.monotonic()))
         running.wait_for(lambda: all(len(set(one.sequences)) == rounds for one in healthy), 60)
         offset = time.time() - time.monotonic()
         took = sorted(delay for one in healthy for delay in delays(one, offset))
         assert len(took) == 50 * rounds
         p99 = took[len(took) * 99 // 100]
-        print(f"{len(took)} deliveries, seconds: median {took[len(took) // 2]:.2f}, p99 {p99:.2f}, last {took[-1]:.2f}")
-        assert p99 < SECONDS
+        figures = (
+            f"{len(took)} deliveries, seconds: median {took[len(took) // 2]:.2f}, p99 {p99:.2f}, last {took[-1]:.2f}"
+        )
+        sys.stdout.write(f"\n{figures}\n")
+        assert p99 < SECONDS, figures
         assert all(one.firsts == list(range(1, rounds + 1)) for one in healthy)
         assert hanging.got

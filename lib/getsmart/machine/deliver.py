@@ -7,7 +7,6 @@ follows in sequence. After five days without an answer, or at a 410, it is disab
 import os
 import random
 import threading
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -31,7 +30,7 @@ BOX_SECONDS = 0.5
 _SHORTEST_SECONDS = 0.15
 SLICE_SECONDS = 5.0
 _SLOW_MS = 2_000
-_CHUNK = 50
+_CHUNK = 200
 _GONE = 410
 _ROWS_IN_BOX = 20
 _KNOWN_SECONDS = 10.0
@@ -60,36 +59,71 @@ def drain(endpoint_id: str, time: Time) -> int:
     row = endpoints.take(endpoint_id, new_id("req"), clock.now())
     if row is None:
         return 0
-    told, settings = 0, config.read(config.OutboundSettings)
-    may_be_private = row["mode"] == "test" and settings.private_targets == "test"
-    line = Line(row["url"], may_be_private=may_be_private)
+    settings = config.read(config.OutboundSettings)
+    line = Line(row["url"], may_be_private=row["mode"] == "test" and settings.private_targets == "test")
+    round_ = _Round(row, line, time)
     try:
-        for delivery, body in _waiting(row, time):
-            seconds = max(_SHORTEST_SECONDS, time.left_for_a_call())
-            outcome = _call(row, line, delivery, body, seconds)
-            if not _keep(row, delivery, outcome, is_whole=seconds >= CALL_SECONDS or not outcome.is_timeout):
-                break
-            told += 1
+        while round_.goes_on:
+            _tell_chunk(round_)
     finally:
         line.close()
-    endpoints.let_go(row, clock.now())
-    return told
+    if not round_.is_at_rest:
+        endpoints.let_go(row, clock.now())
+    return round_.told
 
 
-def _waiting(row: EndpointRow, time: Time) -> Iterator[tuple[DeliveryRow, bytes]]:
-    """What the endpoint is to be told, each with the bytes, until nothing waits or the time is up."""
-    while clock.monotonic() < time.end:
-        current = endpoints.find(row["_id"], None)
-        chunk = deliveries.find_pending(row["_id"], _CHUNK)
-        if not chunk:
-            if current is None or not _is_ours(current, row) or endpoints.rest({**row, "wakes": current["wakes"]}):
-                return
-            continue
-        told = events.find_many([delivery["event_id"] for delivery in chunk])
-        for delivery in chunk:
-            if clock.monotonic() >= time.end:
-                return
-            yield delivery, dump_json(event_payload(told[delivery["event_id"]])).encode()
+@dataclass
+class _Round:
+    """One courier at one endpoint, from the lease to its end; at rest is an endpoint for which nothing waits."""
+
+    row: EndpointRow
+    line: Line
+    time: Time
+    told: int = 0
+    goes_on: bool = True
+    is_at_rest: bool = False
+
+    def leave(self) -> None:
+        """The end of it, with the lease still to be given up."""
+        self.goes_on = False
+
+    def rest(self) -> None:
+        """The end of it, and of the lease: it was given up with the last change."""
+        self.goes_on, self.is_at_rest = False, True
+
+
+def _tell_chunk(round_: _Round) -> None:
+    """The next that waits, as much as is read at once; the round goes on unless it failed, is over, or all is told."""
+    row, time = round_.row, round_.time
+    chunk = deliveries.find_pending(row["_id"], _CHUNK)
+    if not chunk:
+        _rest_unless_woken(round_)
+        return
+    told = events.find_many([delivery["event_id"] for delivery in chunk])
+    for delivery in chunk:
+        if clock.monotonic() >= time.end:
+            round_.leave()
+        if not round_.goes_on:
+            break
+        body = dump_json(event_payload(told[delivery["event_id"]])).encode()
+        seconds = max(_SHORTEST_SECONDS, time.left_for_a_call())
+        outcome = _call(row, round_.line, delivery, body, seconds)
+        is_whole = seconds >= CALL_SECONDS or not outcome.is_timeout
+        is_last = delivery is chunk[-1] and len(chunk) < _CHUNK
+        _keep(round_, delivery, outcome, is_whole=is_whole, is_last=is_last)
+
+
+def _rest_unless_woken(round_: _Round) -> None:
+    """Nothing was found: that is the end of it, unless something was added since the endpoint was read."""
+    row = round_.row
+    if endpoints.rest(row):
+        round_.rest()
+        return
+    current = endpoints.find(row["_id"], None)
+    if current is None or not _is_ours(current, row):
+        round_.leave()
+    else:
+        row["wakes"] = current["wakes"]
 
 
 def _is_ours(current: EndpointRow, row: EndpointRow) -> bool:
@@ -108,11 +142,12 @@ def _call(row: EndpointRow, line: Line, delivery: DeliveryRow, body: bytes, seco
     return line.post(headers, body, seconds=seconds)
 
 
-def _keep(row: EndpointRow, delivery: DeliveryRow, outcome: Outcome, *, is_whole: bool) -> bool:
-    """Note how a call ended; whether to go on with the next.
+def _keep(round_: _Round, delivery: DeliveryRow, outcome: Outcome, *, is_whole: bool, is_last: bool) -> None:
+    """Note how a call ended; after a failure the round is over. `is_last`: nothing else was found to wait.
 
     One that was not given all its time and did not end within it says nothing of the endpoint.
     """
+    row = round_.row
     attempt: Attempt = {
         "at": clock.now(),
         "http_status": outcome.http_status,
@@ -122,16 +157,27 @@ def _keep(row: EndpointRow, delivery: DeliveryRow, outcome: Outcome, *, is_whole
     deliveries.note(delivery["_id"], attempt, is_success=outcome.is_success)
     is_slow = outcome.duration_ms > _SLOW_MS
     if outcome.is_success:
-        lease = clock.now() + timedelta(seconds=endpoints.LEASE_SECONDS)
-        row["failures"] = 0
-        changes = {"failures": 0, "is_doubtful": is_slow, "lease_until": lease}
-        return endpoints.note(row, changes, attempt, is_success=True)
+        round_.told += 1
+        _keep_success(round_, attempt, is_slow=is_slow, is_last=is_last)
+        return
     _log_failure(row, delivery, outcome)
     if is_whole:
         _back_off(row, outcome, attempt)
     else:
         endpoints.note(row, {"is_doubtful": row["is_doubtful"] or is_slow}, attempt, is_success=False)
-    return False
+    round_.leave()
+
+
+def _keep_success(round_: _Round, attempt: Attempt, *, is_slow: bool, is_last: bool) -> None:
+    row = round_.row
+    row["failures"] = 0
+    changes = {"failures": 0, "is_doubtful": is_slow}
+    if is_last and endpoints.note_and_rest(row, changes, attempt):
+        round_.rest()
+        return
+    lease = clock.now() + timedelta(seconds=endpoints.LEASE_SECONDS)
+    if not endpoints.note(row, {**changes, "lease_until": lease}, attempt, is_success=True):
+        round_.leave()
 
 
 def _log_failure(row: EndpointRow, delivery: DeliveryRow, outcome: Outcome) -> None:
@@ -275,7 +321,7 @@ def _has_endpoints(client_id: str) -> bool:
 def _first_attempts(client_id: str) -> None:
     end = clock.monotonic() + BOX_SECONDS
     with pymongo.timeout(BOX_SECONDS):
-        number.number_events(_ROWS_IN_BOX)
+        number.number_now(_ROWS_IN_BOX)
         due = endpoints.find_due_of(client_id, clock.now(), round(BOX_SECONDS * 1000))
     if not due:
         return

@@ -1,7 +1,7 @@
 """Every query on endpoints: what their clients change, and how delivering to each one stands."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 from pymongo.errors import DuplicateKeyError
@@ -12,6 +12,7 @@ from getsmart.mongo import again, database
 
 LEASE_SECONDS = 30.0  # renewed with each delivery; longer than one call takes
 _SUBSCRIBED = ["enabled", "paused"]
+_RESTING = {"due_at": "", "lease_holder": "", "lease_until": ""}
 _MOST_OUTCOMES = 100
 _MOST_LINES = 50
 
@@ -109,12 +110,21 @@ def take(endpoint_id: str, holder: str, at: datetime) -> EndpointRow | None:
 
 def note(row: EndpointRow, changes: Mapping[str, Any], attempt: Attempt, *, is_success: bool) -> bool:
     """Keep how a call ended, under the lease; False when the lease, or what the endpoint is, has changed meanwhile."""
+    update = _noted(changes, attempt, is_success=is_success)
+    return database().endpoints.update_one(_held(row), update).modified_count == 1
+
+
+def note_and_rest(row: EndpointRow, changes: Mapping[str, Any], attempt: Attempt) -> bool:
+    """`note` of a success and `rest` in one; False, and nothing noted, when there is more since the row was read."""
+    update = _noted(changes, attempt, is_success=True)
+    update["$unset"] |= _RESTING
+    return database().endpoints.update_one({**_held(row), "wakes": row["wakes"]}, update).modified_count == 1
+
+
+def _noted(changes: Mapping[str, Any], attempt: Attempt, *, is_success: bool) -> dict[str, Any]:
     kept = {**changes, "attempted_at": attempt["at"], "last_ms": attempt["duration_ms"]}
     outcome = {"outcomes": {"$each": [int(is_success)], "$slice": -_MOST_OUTCOMES}}
-    update: dict[str, Any] = {"$set": kept, "$push": outcome}
-    if is_success:
-        update["$unset"] = {"failing_since": ""}
-    return database().endpoints.update_one(_held(row), update).modified_count == 1
+    return {"$set": kept, "$push": outcome, **({"$unset": {"failing_since": ""}} if is_success else {})}
 
 
 def _held(row: EndpointRow) -> dict[str, Any]:
@@ -124,7 +134,7 @@ def _held(row: EndpointRow) -> dict[str, Any]:
 
 def rest(row: EndpointRow) -> bool:
     """Nothing waits: not due until it is woken. False when it was woken since the row was read."""
-    update = {"$unset": {"due_at": "", "lease_holder": "", "lease_until": ""}}
+    update = {"$unset": _RESTING}
     return database().endpoints.update_one({**_held(row), "wakes": row["wakes"]}, update).modified_count == 1
 
 
@@ -140,7 +150,7 @@ def disable(row: EndpointRow, at: datetime, event: Event, attempt: Attempt) -> b
     ended = {"status": "disabled", "disabled_at": at, "has_waiting": True, "attempted_at": attempt["at"]}
     update = {
         "$set": ended,
-        "$unset": {"due_at": "", "lease_holder": "", "lease_until": ""},
+        "$unset": _RESTING,
         "$push": {"outbox": event, "outcomes": {"$each": [0], "$slice": -_MOST_OUTCOMES}},
         "$inc": {"revision": 1},
     }
@@ -159,7 +169,7 @@ def mark_buried(row: EndpointRow) -> None:
 
 def find_active(limit: int) -> list[EndpointRow]:
     """Enabled endpoints for which something is pending, the longest due first."""
-    query = {"status": "enabled", "due_at": {"$type": "date"}}
+    query = {"status": "enabled", "due_at": {"$gte": datetime.fromtimestamp(0, UTC)}}
     return cast(list[EndpointRow], list(database().endpoints.find(query, {"audit": 0, "outbox": 0}).limit(limit)))
 
 
