@@ -129,7 +129,7 @@ def task_hooks() -> Task:
 
 
 def task_lock() -> Task:
-    """lock the versions that the three .in files ask for; lock --upgrade takes newer ones, lock -P NAME one newer"""
+    """lock the versions that the .in files ask for; lock --upgrade takes newer ones, lock -P NAME one newer"""
     return {"actions": list(_lock_commands()), "pos_arg": "words"}
 
 
@@ -138,5 +138,5 @@ def _lock_commands() -> Iterable[str]:
     compile_ = f"{RUN} uv pip compile --quiet --universal --python-version 3.11 --generate-hashes"
     quiet = "--no-emit-index-url --no-emit-find-links --custom-compile-command './doit lock'"
     yield f"{compile_} {quiet} requirements/dev.in -o requirements/dev.txt %(words)s"
-    for name in ("requirements/serving", "lib/requirements", "lib/requirements-read"):
+    for name in ("requirements/serving", "lib/requirements", "lib/requirements-read", "lib/requirements-open"):
         yield f"{compile_} {quiet} {name}.in -c requirements/dev.txt -o {name}.txt --upgrade"

@@ -21,7 +21,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 BUILD = ROOT / "build"
-KINDS = {"read": "requirements-read.txt", "write": "requirements.txt"}
+# What a function reaches decides its kind: no database (`open`), the database (`read`), the provider or the chain too.
+KINDS = {"open": "requirements-open.txt", "read": "requirements-read.txt", "write": "requirements.txt"}
 SITE = Path("lib/python3.11/site-packages")
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux2014_x86_64")
 
@@ -42,8 +43,10 @@ ACTIVATE = '''\
 """The platform's launcher executes this before the function is imported: the path, and what makes a start cheap."""
 
 import gc
+import importlib
 import os
 import sys
+import types
 
 _here = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(_here), "lib", "python3.11", "site-packages"))
@@ -52,6 +55,39 @@ gc.disable()
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 # pymongo prefers pyOpenSSL when it finds it; the standard library's TLS is lighter, and one is enough.
 sys.modules.setdefault("pymongo.pyopenssl_context", None)
+
+
+class _Later(types.ModuleType):
+    """Stands for a module until something of it is used; these names can be taken from it without loading it."""
+
+    def __init__(self, name, *callables):
+        super().__init__(name)
+        for one in callables:
+            setattr(self, one, self._caller(one))
+        if name not in sys.modules:
+            sys.modules[name] = self
+            parent, _, child = name.rpartition(".")
+            if parent in sys.modules:
+                setattr(sys.modules[parent], child, self)
+
+    def _caller(self, name):
+        return lambda *given, **named: getattr(self._module(), name)(*given, **named)
+
+    def _module(self):
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]
+        return importlib.import_module(self.__name__)
+
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self._module(), name)
+
+
+# Imported by pydantic and pymongo, called by neither unless for a version, a plugin or an asynchronous client.
+_Later("importlib.metadata", "entry_points", "requires", "version")
+_Later("pymongo.asynchronous.mongo_client", "AsyncMongoClient")
+_Later("pymongo.asynchronous.helpers", "_getaddrinfo")
 '''
 
 

@@ -16,20 +16,21 @@ import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
-from ops import deployer_files, deployer_rules, functions
+from ops import budgets, deployer_files, deployer_rules, functions
+from ops.budgets import Kind
 from ops.deployer_template import TemplateError
 from ops.functions import ROOT, Function
 
 BUILD = Path("lib/build")
-# A function that reaches one of these calls the provider or the chain: it needs the larger set.
+# A function that reaches one of these calls the provider or the chain ...
 _HEAVY = frozenset({"requests", "cryptography", "tenacity"})
-MOST_ZIP_BYTES = {"read": 5_000_000, "write": 11_500_000}
-PLATFORM_BYTES = 36_000_000  # 48 MB of base64, digitalocean-functions.md section 6
+_DATABASE = frozenset({"pymongo", "bson"})  # ... and one of these works with the database.
 
 
 class PackageError(Exception):
@@ -41,27 +42,42 @@ class Package:
     """What a deployment uploads for one function."""
 
     function: Function
-    kind: str
+    kind: Kind
+    archive: Path
     names: tuple[str, ...]
     unpacked_bytes: int
     zip_bytes: int
 
 
-def kind_of(function: Function, root: Path = ROOT) -> str:
-    """`write` when an import that can happen at run time reaches the provider's client or the chain, else `read`."""
-    reached = _reached(function.path / "__main__.py", root / "lib", set())
-    return "write" if reached & _HEAVY else "read"
+def kind_of(function: Function, root: Path = ROOT) -> Kind:
+    """What imports at run time reach: provider or chain (`write`), the database (`read`), or neither (`open`)."""
+    reached = {name.partition(".")[0] for name in imports_of(function, root)}
+    return "write" if reached & _HEAVY else "read" if reached & _DATABASE else "open"
+
+
+def imports_of(function: Function, root: Path = ROOT) -> frozenset[str]:
+    """Everything that a function imports at its start or in a call, itself or through the library."""
+    entry = function.path / "__main__.py"
+    # Only an endpoint with a scope asks who calls; the edge imports that then.
+    seen = set() if _asks_who(entry) else {root / "lib/getsmart/auth.py"}
+    return frozenset(_reached(entry, root / "lib", seen))
+
+
+def _asks_who(source: Path) -> bool:
+    calls = (node for node in ast.walk(ast.parse(source.read_text())) if isinstance(node, ast.Call))
+    return any(keyword.arg == "scope" for call in calls for keyword in call.keywords)
 
 
 def _reached(source: Path, library: Path, seen: set[Path]) -> set[str]:
-    """The top-level names of everything that a file imports, directly or through the library."""
+    """The names of all modules that a file imports, directly or through the library; `seen` is not looked into."""
     seen.add(source)
     found: set[str] = set()
     for name in _imports(source):
-        found.add(name.partition(".")[0])
-        inner = next((p for p in (library / f"{name.replace('.', '/')}.py",) if p.is_file()), None)
-        if inner is not None and inner not in seen:
-            found |= _reached(inner, library, seen)
+        inner = library / f"{name.replace('.', '/')}.py"
+        if not inner.is_file():
+            found |= set() if inner.parent.with_suffix(".py").is_file() else {name}  # of a module of ours: no module
+        elif inner not in seen:
+            found |= {name, *_reached(inner, library, seen)}
     return found
 
 
@@ -132,7 +148,7 @@ def pack(function: Function, target: Path) -> Package:
         for name, path in files.items():
             archive.write(path, name)
     size = sum(path.stat().st_size for path in files.values())
-    return Package(function, kind_of(function), tuple(files), size, target.stat().st_size)
+    return Package(function, kind_of(function), target, tuple(files), size, target.stat().st_size)
 
 
 def pack_all(folder: Path, root: Path = ROOT) -> list[Package]:
@@ -141,39 +157,55 @@ def pack_all(folder: Path, root: Path = ROOT) -> list[Package]:
 
 
 def problems(packages: Sequence[Package], root: Path = ROOT) -> list[str]:
-    """Stale lists and sizes over budget, a line each."""
+    """Stale lists and what is over budget (ops/budgets.py), a line each."""
     found = []
     for package in packages:
         route = package.function.route
         if (package.function.path / ".include").read_text() != include_of(package.function, root):
             found.append(f"{route}: .include is stale; run ./doit package")
-        if package.zip_bytes > min(MOST_ZIP_BYTES[package.kind], PLATFORM_BYTES):
-            found.append(f"{route}: zip of {package.zip_bytes} bytes is over {MOST_ZIP_BYTES[package.kind]}")
+        of_modules = budgets.of_start if package.function.web else budgets.of_call
+        over = [
+            *budgets.of_zip(package.kind, package.names, package.zip_bytes),
+            *of_modules(package.kind, loaded(package)),
+        ]
+        found += [f"{route}: {problem}" for problem in over]
     return found
 
 
-def modules_of(archive: Path) -> tuple[str, ...]:
-    """The modules that are loaded once the function is ready, in a bare interpreter of its own."""
+@cache
+def loaded(package: Package) -> budgets.Loaded:
+    """The modules that the packed function loads, in a bare interpreter of its own. Raises PackageError."""
+    inner = sorted(imports_of(package.function, package.function.path.parents[2]))
     with tempfile.TemporaryDirectory() as folder:
-        with zipfile.ZipFile(archive) as packed:
+        with zipfile.ZipFile(package.archive) as packed:
             packed.extractall(folder)
-        done = subprocess.run(
-            [sys.executable, "-I", "-c", _READY, folder], capture_output=True, text=True, check=False, env={}
-        )
+        command = [sys.executable, "-I", "-c", _READY, folder, *inner]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env={})
     if done.returncode:
-        raise PackageError(f"{archive.name}: does not start: {done.stderr.strip().splitlines()[-1]}")
-    return tuple(json.loads(done.stdout))
+        raise PackageError(f"{package.function.route}: does not start: {done.stderr.strip().splitlines()[-1]}")
+    return budgets.Loaded(**{when: frozenset(names) for when, names in json.loads(done.stdout).items()})
 
 
+# As the platform's launcher starts a function; then what its first call imports. What lib/build.py put a stand-in for
+# is not loaded; names that are no modules are skipped: `from a import b` may have named a function.
 _READY = """
-import json, os, runpy, sys
+import importlib, json, os, runpy, sys
 os.chdir(sys.argv[1])
 sys.path = [entry for entry in sys.path if "site-packages" not in entry]
 activate = os.path.abspath("virtualenv/bin/activate_this.py")
 exec(compile(open(activate).read(), activate, "exec"), {"__file__": activate})
 sys.path.append(os.getcwd())
 runpy.run_path("__main__.py", run_name="main__")
-print(json.dumps(sorted(sys.modules)))
+def names():
+    return sorted(name for name, module in sys.modules.items() if type(module).__name__ not in {"_Later", "NoneType"})
+ready = names()
+for name in sys.argv[2:]:
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+print(json.dumps({"ready": ready, "called": names()}))
 """
 
 
@@ -184,10 +216,13 @@ def main(arguments: list[str]) -> int:
         "--check", action="store_true", help="change nothing; fail on what is refused, stale, too large"
     )
     parser.add_argument("--env", type=Path, help="with --check: the env file of a deployment, not .env.example")
+    parser.add_argument(
+        "--set-baseline", action="store_true", help="write ops/modules.json: what is loaded now is known"
+    )
     options = parser.parse_args(arguments)
     try:
         found = refusals(options.env) if options.check else []
-        found = found or _packed(write=not options.check)
+        found = found or _packed(write=not options.check, baseline=options.set_baseline)
     except (PackageError, TemplateError) as error:
         found = [str(error)]
     for problem in found:
@@ -201,24 +236,27 @@ def refusals(env_file: Path | None, root: Path = ROOT) -> list[str]:
     return deployer_rules.problems(root, deployer_rules.values_of(env_file or root / ".env.example", environ))
 
 
-def _packed(*, write: bool) -> list[str]:
+def _packed(*, write: bool, baseline: bool) -> list[str]:
     """Build, pack and print everything; returns what is wrong with it."""
     build()
     for path in write_includes() if write else []:
         print(f"wrote {path.relative_to(ROOT)}")
     with tempfile.TemporaryDirectory() as folder:
         packages = pack_all(Path(folder))
-        _print(packages, Path(folder))
-    return problems(packages)
+        if baseline:
+            budgets.set_baseline([(one.kind, loaded(one)) for one in packages if one.function.web])
+        _print(packages)
+        return problems(packages)
 
 
-def _print(packages: Sequence[Package], folder: Path) -> None:
-    table = Table("function", "kind", "zip bytes", "files", "unpacked bytes", "modules")
+def _print(packages: Sequence[Package]) -> None:
+    columns = ("kind", "zip bytes", "files", "unpacked", "ready", "called")
+    table = Table(Column("function", no_wrap=True), *columns, caption="ready, called: modules loaded by then")
     for package in packages:
-        function = package.function
-        modules = modules_of(folder / f"{function.package}-{function.name}.zip")
-        numbers = (package.zip_bytes, len(package.names), package.unpacked_bytes, len(modules))
-        table.add_row(function.route, package.kind, *(f"{number:,}" for number in numbers))
+        modules = loaded(package)
+        sizes = (package.zip_bytes, len(package.names), package.unpacked_bytes)
+        numbers = (*sizes, len(modules.ready), len(modules.called))
+        table.add_row(package.function.route, package.kind, *(f"{number:,}" for number in numbers))
     Console().print(table)
 
 

@@ -12,9 +12,10 @@ that MongoDB keeps, with amounts as Decimal128.
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict
 
-from bson import Decimal128
+if TYPE_CHECKING:
+    from bson import Decimal128  # the driver; a refusal that needs no database does not load it
 
 Scope = Literal[
     "wallets:read",
@@ -173,7 +174,7 @@ class TransactionRow(TypedDict):
     body_digest: str
     kind: Kind
     status: Status
-    amount: Decimal128
+    amount: "Decimal128"
     origin: Party
     target: Party
     hold: Hold
@@ -227,8 +228,8 @@ class BatchRow(TypedDict):
     idempotency_keys: list[str]
     body_digest: str
     status: BatchStatus
-    amount: Decimal128
-    held: Decimal128
+    amount: "Decimal128"
+    held: "Decimal128"
     total: int
     unfolded: int
     audit: dict[str, Any]
@@ -247,7 +248,7 @@ class AirdropRow(TypedDict):
     batch_id: str
     row: int
     wallet_id: str
-    amount: Decimal128
+    amount: "Decimal128"
 
 
 _MOST_LINES = 50
@@ -304,8 +305,8 @@ class AccountRow(TypedDict):
     """The running sums of one wallet's ledger account; `sequence` counts its entries, the last one of `moved_at`."""
 
     _id: str
-    posted: Decimal128
-    available: Decimal128
+    posted: "Decimal128"
+    available: "Decimal128"
     sequence: int
     moved_at: NotRequired[datetime]
 
@@ -317,10 +318,10 @@ class EntryRow(TypedDict):
     transaction_id: str
     account: str
     direction: Literal["debit", "credit"]
-    amount: Decimal128
+    amount: "Decimal128"
     at: datetime
     account_sequence: int
-    balance_after: Decimal128
+    balance_after: "Decimal128"
 
 
 DEFAULT_PER_SECOND = 10

@@ -2,7 +2,8 @@
 
 `endpoint` makes the plain two-argument `main` that the runtime calls (it reads `__code__.co_argcount`). Nothing
 escapes it: an uncaught exception would reach the caller as a 400 that says nothing. Refusals that need no database
-(method, key form, body) come before anything that loads the driver.
+(method, key form, body) come before anything that loads the driver: an endpoint's module imports no service, only its
+handler does.
 """
 
 import base64
@@ -167,11 +168,11 @@ def resource(*methods: Main) -> Main:
 
 def _main_of(contracts: tuple[Contract[Any], ...]) -> Main:
     def main(event: dict[str, Any], context: Any) -> dict[str, Any]:
-        warm.ready()
         started = time.perf_counter()
         request, problem = _read(event, _route(context))
         reply = replies.failure(problem, request.request_id) if problem else _answer(contracts, request)
         _log(request, reply, started)
+        warm.ready()  # only now: the first call imports what an endpoint does its work with
         return _response(request, reply)
 
     made = cast(Main, main)

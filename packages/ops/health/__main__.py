@@ -2,12 +2,13 @@
 
 from getsmart.fields import Query
 from getsmart.replies import Reply, success
-from getsmart.services import health
 from getsmart.web import Request, endpoint
 
 
 @endpoint("GET", takes=Query)
 def main(request: Request[Query]) -> Reply:
     """200 when every check passes or warns, 503 when one fails; within 3 s."""
+    from getsmart.services import health
+
     report = health.report()
     return success(503 if report["status"] == "fail" else 200, report, "health")

@@ -6,12 +6,10 @@ from typing import Annotated, Literal, cast
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from getsmart import objects
 from getsmart.fields import BaseUnits, Body, KeyId, Moment, Query, described, problem
 from getsmart.models import KeyLimits, Scope
 from getsmart.paging import PageQuery, page_of
 from getsmart.replies import Reply, success
-from getsmart.services import keys
 from getsmart.web import Request, endpoint, resource
 
 
@@ -66,6 +64,8 @@ class KeyQuery(Query):
 @endpoint("GET", scope="admin", takes=KeysQuery)
 def read(request: Request[KeysQuery]) -> Reply:
     """200 with a page of keys, newest first; no secrets."""
+    from getsmart.services import keys
+
     asked = page_of(request.route, request.caller.client_id, request.input)
     return success(200, keys.page(asked, request.input.client_id), "keys")
 
@@ -73,6 +73,9 @@ def read(request: Request[KeysQuery]) -> Reply:
 @endpoint("POST", scope="admin", takes=KeyBody)
 def create(request: Request[KeyBody]) -> Reply:
     """201 with the key and its secret, shown this once; 404 the key that it replaces."""
+    from getsmart import objects
+    from getsmart.services import keys
+
     body = request.input
     order = keys.Order(body.client_id, body.scopes, body.mode, _stored(body.limits), body.expires_at, body.allowed_ips)
     row, secret = keys.make(request.caller, order, body.replaces, timedelta(seconds=body.overlap_seconds))
@@ -82,6 +85,8 @@ def create(request: Request[KeyBody]) -> Reply:
 @endpoint("DELETE", scope="admin", takes=KeyQuery)
 def revoke(request: Request[KeyQuery]) -> Reply:
     """200 with the key, which ends within 30 s everywhere; 404 unknown."""
+    from getsmart.services import keys
+
     return success(200, keys.revoke(request.caller, request.input.key_id), "key revoked")
 
 

@@ -9,7 +9,6 @@ from getsmart import rows
 from getsmart.fields import BadgeText, BaseUnits, Body, WalletId, described
 from getsmart.idempotency import answer, claim_of
 from getsmart.replies import Reply
-from getsmart.services import airdrops
 from getsmart.web import Request, endpoint
 
 _ROW = {"wallet_id": "wlt_01ARZ3NDEKTSV4RRFFQ69G5FAV", "amount": "1000"}
@@ -43,6 +42,8 @@ def _checked(given: Sequence[Any], payable: Callable[[Sequence[str]], set[str]])
 @endpoint("POST", scope="tokens:mint", takes=AirdropBody, reads=rows.read)
 def main(request: Request[AirdropBody]) -> Reply:
     """202 with the batch; 400 every bad row; 409 other rows under this reference, supply, ceiling; 422 key reused."""
+    from getsmart.services import airdrops
+
     order = request.input
     accepted = airdrops.accept(claim_of(request), order.reference, lambda payable: _checked(order.rows, payable))
     return answer(accepted)

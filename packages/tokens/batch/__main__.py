@@ -5,7 +5,6 @@ from typing import Literal
 from getsmart.fields import BatchId
 from getsmart.paging import PageQuery, page_of
 from getsmart.replies import Reply, success
-from getsmart.services import batches
 from getsmart.web import Request, endpoint
 
 
@@ -19,6 +18,8 @@ class BatchQuery(PageQuery):
 @endpoint("GET", scope="tokens:read", takes=BatchQuery)
 def main(request: Request[BatchQuery]) -> Reply:
     """200 with the batch; 404 unknown, or another client's."""
+    from getsmart.services import batches
+
     query = request.input
     page = page_of(request.route, request.caller.client_id, query) if query.rows == "true" else None
     return success(200, batches.batch(request.caller, query.batch_id, page), "batch")

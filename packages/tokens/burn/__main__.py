@@ -3,7 +3,6 @@
 from getsmart.fields import BaseUnits, Body, Reason, WalletId
 from getsmart.idempotency import answer, claim_of
 from getsmart.replies import Reply
-from getsmart.services import tokens
 from getsmart.web import Request, endpoint
 
 
@@ -18,6 +17,8 @@ class BurnBody(Body):
 @endpoint("POST", scope="tokens:burn", takes=BurnBody)
 def main(request: Request[BurnBody]) -> Reply:
     """202 with the transaction; 404 wallet; 409 balance too small or twin running; 422 key reused."""
+    from getsmart.services import tokens
+
     order = request.input
     claim = claim_of(request)
     return answer(tokens.burn(claim, wallet_id=order.wallet_id, amount=order.amount, reason=order.reason))

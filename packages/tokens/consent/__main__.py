@@ -6,7 +6,6 @@ from pydantic import StringConstraints
 
 from getsmart.fields import Body, TransactionId, described
 from getsmart.replies import Reply, success
-from getsmart.services import consent
 from getsmart.web import Request, endpoint
 
 
@@ -22,5 +21,7 @@ class ConsentBody(Body):
 @endpoint("POST", scope="tokens:transfer", takes=ConsentBody)
 def main(request: Request[ConsentBody]) -> Reply:
     """200 with the transaction; 404 unknown; 409 the id is not this transfer's; 503 MetaKeep or the node is silent."""
+    from getsmart.services import consent
+
     report = request.input
     return success(200, consent.report(request.caller, report.transaction_id, report.metakeep_transaction_id), "taken")

@@ -2,11 +2,12 @@
 
 from getsmart.fields import Query
 from getsmart.replies import Reply, success
-from getsmart.services import views
 from getsmart.web import Request, endpoint
 
 
 @endpoint("GET", scope="tokens:read", takes=Query)
 def main(request: Request[Query]) -> Reply:
     """200 with the token."""
+    from getsmart.services import views
+
     return success(200, views.token(), "token")

@@ -3,7 +3,6 @@
 from getsmart.fields import BadgeText, BaseUnits, Body, Reason, WalletId, exactly_one
 from getsmart.idempotency import answer, claim_of
 from getsmart.replies import Reply
-from getsmart.services import tokens
 from getsmart.web import Request, endpoint
 
 
@@ -28,6 +27,8 @@ class MintBody(Body):
 @endpoint("POST", scope="tokens:mint", takes=MintBody)
 def main(request: Request[MintBody]) -> Reply:
     """202 with the transaction; 404 wallet; 409 supply, badge claimed or twin running; 422 key reused."""
+    from getsmart.services import tokens
+
     claim, order = claim_of(request), request.input
     if order.badge_claim is not None:
         badge = order.badge_claim

@@ -4,7 +4,6 @@ from typing import Literal
 
 from getsmart.fields import Body, Query, TransactionId
 from getsmart.replies import Reply, success
-from getsmart.services import cancelling, views
 from getsmart.web import Request, endpoint, resource
 
 
@@ -24,6 +23,8 @@ class TransactionAction(Body):
 @endpoint("GET", scope="tokens:read", takes=TransactionQuery)
 def read(request: Request[TransactionQuery]) -> Reply:
     """200 with the transaction; 404 unknown, or another client's."""
+    from getsmart.services import views
+
     return success(200, views.transaction(request.caller, request.input.transaction_id), "transaction")
 
 
@@ -35,6 +36,8 @@ def read(request: Request[TransactionQuery]) -> Reply:
 )
 def cancel(request: Request[TransactionAction]) -> Reply:
     """200 cancelled; 403 the scope it was made with; 404 unknown; 409 it was sent or is final."""
+    from getsmart.services import cancelling
+
     return success(200, cancelling.cancel(request.caller, request.input.transaction_id), "cancelled")
 
 

@@ -6,7 +6,6 @@ from getsmart.fields import BadgeText, BatchId, Moment, WalletId
 from getsmart.models import Kind, Status, TransactionFilter
 from getsmart.paging import TableQuery, page_of
 from getsmart.replies import Reply, success
-from getsmart.services import history
 from getsmart.web import Request, endpoint
 
 COLUMNS = (
@@ -33,6 +32,8 @@ class TransactionsQuery(TableQuery):
 @endpoint("GET", scope="tokens:read", takes=TransactionsQuery)
 def main(request: Request[TransactionsQuery]) -> Reply:
     """200 with a page of transactions, as JSON or CSV; 404 for a wallet that is not linked to this client."""
+    from getsmart.services import history
+
     query = request.input
     page = history.transaction_list(
         request.caller,

@@ -5,7 +5,6 @@ from functools import partial
 from getsmart.fields import Address, BaseUnits, Body, Reason, WalletId, exactly_one
 from getsmart.idempotency import answer, claim_of
 from getsmart.replies import Reply
-from getsmart.services import tokens
 from getsmart.web import Request, endpoint
 
 
@@ -24,6 +23,8 @@ class TransferBody(Body):
 @endpoint("POST", scope="treasury:transfer", also=("tokens:transfer",), takes=TransferBody)
 def main(request: Request[TransferBody]) -> Reply:
     """202 with the transaction; 403 scope of its source; 404 wallet; 409 balance or twin running; 422 key reused."""
+    from getsmart.services import tokens
+
     order, source = request.input, request.input.from_wallet_id
     request.require("tokens:transfer" if source else "treasury:transfer")
     pay = partial(tokens.transfer_from_wallet, from_wallet_id=source) if source else tokens.transfer_from_treasury

@@ -6,7 +6,6 @@ from pydantic import model_validator
 
 from getsmart.fields import Moment, Query, WalletId, problem
 from getsmart.replies import Reply, success
-from getsmart.services import views
 from getsmart.web import Request, endpoint
 
 
@@ -27,6 +26,8 @@ class BalanceQuery(Query):
 @endpoint("GET", scope="wallets:read", takes=BalanceQuery)
 def main(request: Request[BalanceQuery]) -> Reply:
     """200 with the balance; 400 for a future `at`; 404 unknown, or not linked; 503 the chain's node is away."""
+    from getsmart.services import views
+
     query = request.input
     if query.at is not None:
         return success(200, views.balance_at(request.caller, query.wallet_id, query.at), "balance")

@@ -2,7 +2,6 @@
 
 from getsmart.fields import Body, Email, Label, Metadata
 from getsmart.replies import Reply, success
-from getsmart.services import wallets
 from getsmart.web import Request, endpoint
 
 
@@ -23,6 +22,8 @@ class CreateBody(Body):
 @endpoint("POST", scope="wallets:write", takes=CreateBody)
 def main(request: Request[CreateBody]) -> Reply:
     """201 with the wallet the first time ever, 200 afterwards; 502, 503 when MetaKeep gives no address."""
+    from getsmart.services import wallets
+
     order = request.input
     wallet, is_new = wallets.create(request.caller, email=order.owner.email, label=order.label, metadata=order.metadata)
     return success(201, wallet, "wallet created") if is_new else success(200, wallet, "wallet exists")

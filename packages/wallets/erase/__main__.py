@@ -2,7 +2,6 @@
 
 from getsmart.fields import Body, WalletId
 from getsmart.replies import Reply, success
-from getsmart.services import privacy
 from getsmart.web import Request, endpoint
 
 
@@ -15,4 +14,6 @@ class EraseBody(Body):
 @endpoint("POST", scope="wallets:write", takes=EraseBody)
 def main(request: Request[EraseBody]) -> Reply:
     """200 with what is left of the wallet; 404 unknown or not linked; 409 while a transaction of it is not final."""
+    from getsmart.services import privacy
+
     return success(200, privacy.erase(request.caller, request.input.wallet_id), "erased")

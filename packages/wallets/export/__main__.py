@@ -3,7 +3,6 @@
 from getsmart.fields import WalletId
 from getsmart.paging import PageQuery, page_of
 from getsmart.replies import Reply, success
-from getsmart.services import privacy
 from getsmart.web import Request, endpoint
 
 
@@ -16,6 +15,8 @@ class ExportQuery(PageQuery):
 @endpoint("GET", scope="wallets:read", takes=ExportQuery)
 def main(request: Request[ExportQuery]) -> Reply:
     """200 with wallet, balance and a page of transactions; 404 unknown, or not linked to this client."""
+    from getsmart.services import privacy
+
     query = request.input
     page = page_of(request.route, request.caller.client_id, query)
     return success(200, privacy.export(request.caller, query.wallet_id, page), "export")

@@ -2,7 +2,6 @@
 
 from getsmart.fields import Address, Email, Query, WalletId, exactly_one
 from getsmart.replies import Reply, success
-from getsmart.services import views
 from getsmart.web import Request, endpoint
 
 
@@ -19,6 +18,8 @@ class WalletQuery(Query):
 @endpoint("GET", scope="wallets:read", takes=WalletQuery)
 def main(request: Request[WalletQuery]) -> Reply:
     """200 with the wallet; 404 unknown, or not linked to this client."""
+    from getsmart.services import views
+
     by = request.input
     wallet = views.wallet(request.caller, wallet_id=by.wallet_id, email=by.email, address=by.address)
     return success(200, wallet, "wallet")

@@ -6,7 +6,6 @@ from getsmart.fields import EmailPrefix, Label, Moment
 from getsmart.models import WalletFilter
 from getsmart.paging import PageQuery, page_of
 from getsmart.replies import Reply, success
-from getsmart.services import views
 from getsmart.web import Request, endpoint
 
 
@@ -22,6 +21,8 @@ class ListQuery(PageQuery):
 @endpoint("GET", scope="wallets:read", takes=ListQuery)
 def main(request: Request[ListQuery]) -> Reply:
     """200 with a page of wallets; 400 for a cursor of another list."""
+    from getsmart.services import views
+
     query = request.input
     page = page_of(request.route, request.caller.client_id, query)
     return success(200, views.wallet_list(request.caller, cast(WalletFilter, query.filters()), page), "wallets")

@@ -3,7 +3,6 @@
 from getsmart.fields import WalletId
 from getsmart.paging import TableQuery, page_of
 from getsmart.replies import Reply, success
-from getsmart.services import history
 from getsmart.web import Request, endpoint
 
 COLUMNS = (
@@ -21,6 +20,8 @@ class StatementQuery(TableQuery):
 @endpoint("GET", scope="wallets:read", takes=StatementQuery)
 def main(request: Request[StatementQuery]) -> Reply:
     """200 with a page of entries, as JSON or CSV; 404 unknown, or not linked to this client."""
+    from getsmart.services import history
+
     query = request.input
     page = history.statement(request.caller, query.wallet_id, page_of(request.route, request.caller.client_id, query))
     if query.format == "csv":

@@ -8,7 +8,6 @@ from getsmart.fields import Body, DeliveryId, EndpointId, EventId, Moment, Repla
 from getsmart.hooks import DeliveryFilter, DeliveryStatus, Selection
 from getsmart.paging import PageQuery, page_of
 from getsmart.replies import Reply, success
-from getsmart.services import deliveries
 from getsmart.web import Request, endpoint, resource
 
 
@@ -51,6 +50,8 @@ class ReplayBody(Body):
 @endpoint("GET", scope="webhooks:read", takes=DeliveriesQuery)
 def read(request: Request[DeliveriesQuery]) -> Reply:
     """200 with a page of deliveries, newest first; with `replay_id` also how far that replay is; 404 unknown."""
+    from getsmart.services import deliveries
+
     asked = page_of(request.route, request.caller.client_id, request.input)
     only = cast(DeliveryFilter, request.input.filters())
     return success(200, deliveries.page(request.caller, only, asked), "deliveries")
@@ -59,6 +60,8 @@ def read(request: Request[DeliveriesQuery]) -> Reply:
 @endpoint("POST", scope="webhooks:write", takes=ReplayBody)
 def replay(request: Request[ReplayBody]) -> Reply:
     """202 with the replay; 404 unknown; 409 the endpoint is disabled."""
+    from getsmart.services import deliveries
+
     given: dict[str, Any] = request.input.model_dump(exclude={"action"}, exclude_none=True)
     return success(202, deliveries.begin_replay(request.caller, cast(Selection, given)), "accepted")
 

@@ -8,7 +8,6 @@ from getsmart.fields import Body, EndpointId, Query, described, problem
 from getsmart.hooks import EventType
 from getsmart.paging import PageQuery, page_of
 from getsmart.replies import Reply, success
-from getsmart.services import endpoints
 from getsmart.web import Request, endpoint, resource
 
 Url = Annotated[
@@ -59,6 +58,8 @@ class EndpointQuery(Query):
 @endpoint("GET", scope="webhooks:read", takes=EndpointsQuery)
 def read(request: Request[EndpointsQuery]) -> Reply:
     """200 with a page of endpoints, newest first, or with the one that is named; 404 unknown."""
+    from getsmart.services import endpoints
+
     if request.input.endpoint_id is not None:
         return success(200, endpoints.get(request.caller, request.input.endpoint_id), "endpoint")
     asked = page_of(request.route, request.caller.client_id, request.input)
@@ -68,6 +69,8 @@ def read(request: Request[EndpointsQuery]) -> Reply:
 @endpoint("POST", scope="webhooks:write", takes=EndpointBody)
 def create(request: Request[EndpointBody]) -> Reply:
     """201 with the endpoint and its secret, shown this once; 409 `limit_exceeded` beyond 20."""
+    from getsmart.services import endpoints
+
     made = endpoints.create(request.caller, request.input.url, request.input.event_types)
     return success(201, made, "endpoint created; its secret is shown this once")
 
@@ -75,6 +78,8 @@ def create(request: Request[EndpointBody]) -> Reply:
 @endpoint("PATCH", scope="webhooks:write", takes=EndpointChange)
 def change(request: Request[EndpointChange]) -> Reply:
     """200 with the endpoint, and its new secret after `rotate`; 404 unknown; 409 a test of one that is not enabled."""
+    from getsmart.services import endpoints
+
     body = request.input
     given = body.model_dump(include=body.model_fields_set & {"url", "event_types", "status"})
     if given.get("status", "") is None:
@@ -85,6 +90,8 @@ def change(request: Request[EndpointChange]) -> Reply:
 @endpoint("DELETE", scope="webhooks:write", takes=EndpointQuery)
 def remove(request: Request[EndpointQuery]) -> Reply:
     """200 with the endpoint, which is told nothing any more; 404 unknown."""
+    from getsmart.services import endpoints
+
     return success(200, endpoints.remove(request.caller, request.input.endpoint_id), "endpoint removed")
 
 

@@ -9,7 +9,6 @@ from getsmart.fields import Moment, described, problem
 from getsmart.hooks import EventType
 from getsmart.paging import PageQuery, page_of
 from getsmart.replies import Reply, success
-from getsmart.services import eventlog
 from getsmart.web import Request, endpoint
 
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,14}", re.ASCII)
@@ -36,6 +35,8 @@ class EventsQuery(PageQuery):
 @endpoint("GET", scope="webhooks:read", takes=EventsQuery)
 def main(request: Request[EventsQuery]) -> Reply:
     """200 with a page of events in order of their numbers."""
+    from getsmart.services import eventlog
+
     query = request.input
     page = eventlog.page(
         request.caller,

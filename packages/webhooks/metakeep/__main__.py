@@ -2,11 +2,12 @@
 
 from getsmart.fields import Body
 from getsmart.replies import Reply, success
-from getsmart.services import inbound
 from getsmart.web import Request, endpoint
 
 
 @endpoint("POST")
 def main(request: Request[Body]) -> Reply:
     """200 applied, duplicate, pending or unrelated; 401 not genuine; 5xx ours to mend: the sender tries again."""
+    from getsmart.services import inbound
+
     return success(200, inbound.receive(request.headers, request.body), "received")
