@@ -49,7 +49,8 @@ import sys
 import types
 
 _here = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.join(os.path.dirname(_here), "lib", "python3.11", "site-packages"))
+_site = os.path.join(os.path.dirname(_here), "lib", "python3.11", "site-packages")
+sys.path.insert(0, _site)
 # Imports make much that lives for ever and little that dies: the first call turns it on again (getsmart/warm.py).
 gc.disable()
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
@@ -58,10 +59,17 @@ sys.modules.setdefault("pymongo.pyopenssl_context", None)
 
 
 class _Later(types.ModuleType):
-    """Stands for a module until something of it is used; these names can be taken from it without loading it."""
+    """Stands for a module until something of it is used; these names can be taken from it without loading it.
 
-    def __init__(self, name, *callables):
+    What derives from one of `bases` can be defined, and is of no use; an attribute of one of `objects` loads it.
+    """
+
+    def __init__(self, name, *callables, bases=(), objects=()):
         super().__init__(name)
+        for one in objects:
+            setattr(self, one, type(one, (), {"__getattr__": self._attribute_of(one)})())
+        for one in bases:
+            setattr(self, one, type(one, (), {}))
         for one in callables:
             setattr(self, one, self._caller(one))
         if name not in sys.modules:
@@ -72,6 +80,9 @@ class _Later(types.ModuleType):
 
     def _caller(self, name):
         return lambda *given, **named: getattr(self._module(), name)(*given, **named)
+
+    def _attribute_of(self, name):
+        return lambda _, attribute: getattr(getattr(self._module(), name), attribute)
 
     def _module(self):
         if sys.modules.get(self.__name__) is self:
@@ -84,10 +95,21 @@ class _Later(types.ModuleType):
         return getattr(self._module(), name)
 
 
-# Imported by pydantic and pymongo, called by neither unless for a version, a plugin or an asynchronous client.
+# Imported by others, and used by none of them unless for a version, a plugin, an asynchronous client, an encoding that
+# nobody named, a time zone, or a key in OpenSSH's form.
 _Later("importlib.metadata", "entry_points", "requires", "version")
 _Later("pymongo.asynchronous.mongo_client", "AsyncMongoClient")
 _Later("pymongo.asynchronous.helpers", "_getaddrinfo")
+_Later("charset_normalizer", "detect").__version__ = "3.4.0"  # requests asks for it, and guesses no encoding for us
+_Later("certifi").where = lambda: os.path.join(_site, "certifi", "cacert.pem")  # the real one unpacks a resource
+_Later("zoneinfo", bases=("ZoneInfo", "ZoneInfoNotFoundError"))
+_Later("cryptography.hazmat.backends.openssl.backend", objects=("backend",))
+_certificates = ("SSHCertificate", "SSHCertificateBuilder", "SSHCertificateType")
+_keys = ("SSHCertPrivateKeyTypes", "SSHCertPublicKeyTypes", "SSHPrivateKeyTypes", "SSHPublicKeyTypes")
+_loaders = ("load_ssh_private_key", "load_ssh_public_identity", "load_ssh_public_key", "ssh_key_fingerprint")
+_Later("cryptography.hazmat.primitives.serialization.ssh", *_loaders, bases=(*_certificates, *_keys))
+_transport = ("AbstractEventLoop", "BaseTransport", "BufferedProtocol", "Future", "Transport")
+_Later("asyncio", "wait_for", bases=(*_transport, "events", "exceptions"))
 '''
 
 

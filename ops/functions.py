@@ -10,7 +10,7 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT_FILE = "project.yml"
 PACKAGES_FOLDER = "packages"
-ENTRY_FILE = "__main__.py"
+ENTRY_FILE, HANDLER_FILE = "__main__.py", "handler.py"
 
 Web = Literal["raw", True, False]
 

@@ -104,13 +104,14 @@ def endpoints(root: Path = ROOT) -> list[Endpoint]:
             continue
         loaded = Loaded(function.package, function.name, function.path, function.timeout_ms)
         main: Any = loaded.main()
-        first = (sys.modules[main.contracts[0].handler.__module__].__doc__ or "").splitlines()[0]
-        for contract in main.contracts:
+        contracts = main.contracts()
+        first = (sys.modules[contracts[0].handler.__module__].__doc__ or "").splitlines()[0]
+        for contract in contracts:
             told = OPERATIONS.get((contract.method, function.route))
             if told is None:
                 unknown.append(f"{contract.method} {function.route} is not in ops/api_operations.py")
                 continue
-            found.append(Endpoint(function, contract, told, len(main.contracts) == 1, first.partition(" - ")[2]))
+            found.append(Endpoint(function, contract, told, len(contracts) == 1, first.partition(" - ")[2]))
     known = {(one.contract.method, one.function.route) for one in found}
     unknown += [f"{method} {route} is no operation of a function" for method, route in OPERATIONS.keys() - known]
     if unknown:

@@ -25,7 +25,7 @@ from rich.table import Column, Table
 from ops import budgets, deployer_files, deployer_rules, functions
 from ops.budgets import Kind
 from ops.deployer_template import TemplateError
-from ops.functions import ROOT, Function
+from ops.functions import ENTRY_FILE, HANDLER_FILE, ROOT, Function
 
 BUILD = Path("lib/build")
 # A function that reaches one of these calls the provider or the chain ...
@@ -57,10 +57,15 @@ def kind_of(function: Function, root: Path = ROOT) -> Kind:
 
 def imports_of(function: Function, root: Path = ROOT) -> frozenset[str]:
     """Everything that a function imports at its start or in a call, itself or through the library."""
-    entry = function.path / "__main__.py"
+    sources = [function.path / name for name in _sources(function)]
     # Only an endpoint with a scope asks who calls; the edge imports that then.
-    seen = set() if _asks_who(entry) else {root / "lib/getsmart/auth.py"}
-    return frozenset(_reached(entry, root / "lib", seen))
+    seen = set() if any(map(_asks_who, sources)) else {root / "lib/getsmart/auth.py"}
+    return frozenset(name for source in sources for name in _reached(source, root / "lib", seen))
+
+
+def _sources(function: Function) -> list[str]:
+    """The function's own files of Python."""
+    return [name for name in (ENTRY_FILE, HANDLER_FILE) if (function.path / name).is_file()]
 
 
 def _asks_who(source: Path) -> bool:
@@ -103,8 +108,8 @@ def _imports(source: Path) -> Iterator[str]:
 def include_of(function: Function, root: Path = ROOT) -> str:
     """The text of a function's `.include`: nothing is packed but what stands here."""
     kind = kind_of(function, root)
-    assets = "assets\n" if (function.path / "assets").is_dir() else ""
-    return f"__main__.py\n{assets}../../../{BUILD}/getsmart\n../../../{BUILD}/{kind}/virtualenv\n"
+    own = [*_sources(function), *(["assets"] if (function.path / "assets").is_dir() else [])]
+    return "".join(f"{name}\n" for name in own) + f"../../../{BUILD}/getsmart\n../../../{BUILD}/{kind}/virtualenv\n"
 
 
 def write_includes(root: Path = ROOT) -> list[Path]:
@@ -163,48 +168,47 @@ def problems(packages: Sequence[Package], root: Path = ROOT) -> list[str]:
         route = package.function.route
         if (package.function.path / ".include").read_text() != include_of(package.function, root):
             found.append(f"{route}: .include is stale; run ./doit package")
-        of_modules = budgets.of_start if package.function.web else budgets.of_call
-        over = [
-            *budgets.of_zip(package.kind, package.names, package.zip_bytes),
-            *of_modules(package.kind, loaded(package)),
-        ]
+        over = [*budgets.of_zip(package.kind, package.names, package.zip_bytes), *_of_modules(package)]
         found += [f"{route}: {problem}" for problem in over]
     return found
+
+
+def _of_modules(package: Package) -> list[str]:
+    of_modules = budgets.of_start if package.function.web else budgets.of_call
+    try:
+        return list(of_modules(package.kind, loaded(package)))
+    except PackageError as error:
+        return [str(error)]
 
 
 @cache
 def loaded(package: Package) -> budgets.Loaded:
     """The modules that the packed function loads, in a bare interpreter of its own. Raises PackageError."""
-    inner = sorted(imports_of(package.function, package.function.path.parents[2]))
     with tempfile.TemporaryDirectory() as folder:
         with zipfile.ZipFile(package.archive) as packed:
             packed.extractall(folder)
-        command = [sys.executable, "-I", "-c", _READY, folder, *inner]
+        command = [sys.executable, "-I", "-c", _READY, folder]
         done = subprocess.run(command, capture_output=True, text=True, check=False, env={})
     if done.returncode:
-        raise PackageError(f"{package.function.route}: does not start: {done.stderr.strip().splitlines()[-1]}")
+        raise PackageError(f"does not start: {done.stderr.strip().splitlines()[-1]}")
     return budgets.Loaded(**{when: frozenset(names) for when, names in json.loads(done.stdout).items()})
 
 
-# As the platform's launcher starts a function; then what its first call imports. What lib/build.py put a stand-in for
-# is not loaded; names that are no modules are skipped: `from a import b` may have named a function.
+# As the platform's launcher starts a function; then what its first call imports before it does its work. What
+# lib/build.py put a stand-in for is not loaded.
 _READY = """
-import importlib, json, os, runpy, sys
+import json, os, runpy, sys
 os.chdir(sys.argv[1])
 sys.path = [entry for entry in sys.path if "site-packages" not in entry]
 activate = os.path.abspath("virtualenv/bin/activate_this.py")
 exec(compile(open(activate).read(), activate, "exec"), {"__file__": activate})
 sys.path.append(os.getcwd())
-runpy.run_path("__main__.py", run_name="main__")
+main = runpy.run_path(os.path.abspath("__main__.py"), run_name="main__")["main"]
 def names():
-    return sorted(name for name, module in sys.modules.items() if type(module).__name__ not in {"_Later", "NoneType"})
+    loaded = {name for name, module in sys.modules.items() if type(module).__name__ not in {"_Later", "NoneType"}}
+    return sorted(name for name in loaded if ":" not in name)
 ready = names()
-for name in sys.argv[2:]:
-    try:
-        importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name != name:
-            raise
+getattr(main, "contracts", list)()
 print(json.dumps({"ready": ready, "called": names()}))
 """
 

@@ -1,4 +1,4 @@
-"""Lay down a new endpoint: its door, its test and its entry in project.yml, all working before a line is changed."""
+"""Lay down a new endpoint: door, handler, test and entry in project.yml, all working before a line is changed."""
 
 import keyword
 import re
@@ -10,16 +10,25 @@ from string import Template
 
 import yaml
 
-from ops.functions import ENTRY_FILE, PACKAGES_FOLDER, PROJECT_FILE, ROOT, ProjectError, load
+from ops.functions import ENTRY_FILE, HANDLER_FILE, PACKAGES_FOLDER, PROJECT_FILE, ROOT, ProjectError, load
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 DOOR = Template('''\
 """GET /$package/$function - one line that says what a caller gets from it."""
 
+from getsmart.front import KEY, function
+
+main = function(__file__, GET=KEY)
+''')
+
+HANDLER = Template('''\
+"""GET /$package/$function - one line that says what a caller gets from it."""
+
 from getsmart.fields import Query
+from getsmart.front import Request
 from getsmart.replies import Reply, success
-from getsmart.web import Request, endpoint
+from getsmart.web import endpoint
 
 
 class ${model}Query(Query):
@@ -85,12 +94,14 @@ PACKAGE = Template("  - name: $package\n    functions:\n")
 
 NEXT = Template("""\
 Made $door
+     $handler
      $test
      and the entry of $package/$function in project.yml. It runs: ./doit test $test
 
-Next: say what it does in its docstring; choose its scope ("admin" lets nobody else in); give the query its fields, or
-make it a POST with a Body; put the work into lib/getsmart/services; list in project.yml what else it reads from the
-environment; add the row to the endpoint tables of README.md and docs/, and a line to CHANGELOG.md.""")
+Next: say what it does in its docstring, in both files; choose its scope ("admin" lets nobody else in); give the query
+its fields, or make it a POST with a Body (its door then asks for KEY_AND_JSON); put the work into
+lib/getsmart/services; list in project.yml what else it reads from the environment; add the row to the endpoint tables
+of README.md and docs/, and a line to CHANGELOG.md.""")
 
 
 class Refused(Exception):
@@ -102,6 +113,7 @@ class Scaffold:
     """The files that were made, relative to the project."""
 
     door: Path
+    handler: Path
     test: Path
 
 
@@ -110,6 +122,7 @@ def create(route: str, root: Path = ROOT) -> Scaffold:
     package, function = _names(route)
     made = Scaffold(
         door=Path(PACKAGES_FOLDER, package, function, ENTRY_FILE),
+        handler=Path(PACKAGES_FOLDER, package, function, HANDLER_FILE),
         test=Path("tests", PACKAGES_FOLDER, package, f"test_{function}.py"),
     )
     for path in (made.door.parent, made.test):
@@ -117,7 +130,7 @@ def create(route: str, root: Path = ROOT) -> Scaffold:
             raise Refused(f"{path} exists already")
     project = _with_entry((root / PROJECT_FILE).read_text(encoding="utf-8"), package, function)
     words = {"package": package, "function": function, "model": function.title().replace("_", "")}
-    for path, template in ((made.door, DOOR), (made.test, TEST)):
+    for path, template in ((made.door, DOOR), (made.handler, HANDLER), (made.test, TEST)):
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(template.substitute(words), encoding="utf-8")
     (root / PROJECT_FILE).write_text(project, encoding="utf-8")
@@ -182,7 +195,7 @@ def main(words: Sequence[str], root: Path = ROOT) -> int:
         print(f"new: {refusal}", file=sys.stderr)
         return 1
     package, function = words[0].split("/")
-    print(NEXT.substitute(door=made.door, test=made.test, package=package, function=function))
+    print(NEXT.substitute(door=made.door, handler=made.handler, test=made.test, package=package, function=function))
     return 0
 
 

@@ -8,8 +8,9 @@ from typing import Any
 from pydantic import model_validator
 
 from getsmart.fields import Body, Query, problem
+from getsmart.front import Main, Request
 from getsmart.replies import Reply, success
-from getsmart.web import Main, Request, endpoint, resource
+from getsmart.web import endpoint, resource
 from tests.support import Answer, event
 
 JSON = {"content-type": "application/json"}

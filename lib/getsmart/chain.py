@@ -9,10 +9,9 @@ import http.client
 import json
 import os
 from collections import deque
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from getsmart import config
@@ -33,8 +32,7 @@ class ChainUnavailable(ProviderUnavailable):
     safe_message = "The chain's node is not available at the moment."
 
 
-@dataclass(frozen=True)
-class TransferLog:
+class TransferLog(NamedTuple):
     """One ERC-20 Transfer in a receipt: addresses in lower case, amount in base units."""
 
     contract: str
@@ -44,8 +42,7 @@ class TransferLog:
     log_index: int
 
 
-@dataclass(frozen=True)
-class FoundTransfer:
+class FoundTransfer(NamedTuple):
     """One Transfer found by its parties: where it stands, and its amount in base units."""
 
     tx_hash: str
@@ -54,8 +51,7 @@ class FoundTransfer:
     amount: int
 
 
-@dataclass(frozen=True)
-class Receipt:
+class Receipt(NamedTuple):
     """What became of a mined transaction."""
 
     is_success: bool

@@ -1,15 +1,18 @@
 """The one place that asks for the time, so that tests and simulations can set it."""
 
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def _system_now() -> datetime:
     return datetime.now(UTC)
 
 
-_source: list[Callable[[], datetime]] = [_system_now]
+_source: "list[Callable[[], datetime]]" = [_system_now]
 
 
 def now() -> datetime:
@@ -23,7 +26,7 @@ def monotonic() -> float:
     return time.monotonic()
 
 
-def set_clock(source: Callable[[], datetime] | None) -> None:
+def set_clock(source: "Callable[[], datetime] | None") -> None:
     """Replace the clock, or with None go back to the system's."""
     _source[0] = source or _system_now
 

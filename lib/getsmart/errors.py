@@ -12,7 +12,7 @@ GetSmartError
 `- ProviderRejected 502 · ProviderUnavailable 503 · DatabaseUnavailable 503 · Recovering 503 · Misconfigured 503
    · DeadlineExceeded 504
 
-Errors carry facts; `web.py` alone turns them into replies. The text of `str(error)` is for the log and may name
+Errors carry facts; `front.py` alone turns them into replies. The text of `str(error)` is for the log and may name
 internals; what a caller reads is `safe_message`.
 """
 

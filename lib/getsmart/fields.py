@@ -11,16 +11,16 @@ from pydantic_core import PydanticCustomError
 from getsmart.amounts import parse_units
 from getsmart.ids import ULID_FORM
 
+# Patterns are compiled when first used: most functions use few.
 # Deliberately narrower than RFC 5321: what real mailboxes look like, in ASCII, so that one person has one form.
-_EMAIL = re.compile(
-    r"(?=[^@]{1,64}@)[a-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[a-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
-    r"@(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]",
-    re.ASCII,
+_EMAIL = (
+    r"(?a)(?=[^@]{1,64}@)[a-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[a-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
+    r"@(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]"
 )
-_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)
-_EMAIL_PREFIX = re.compile(r"[a-z0-9!#$%&'*+/=?^_`{|}~@.-]{1,254}", re.ASCII)
-_MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,6})?Z", re.ASCII)
-_METADATA_NAME = re.compile(r"[A-Za-z0-9_-]{1,40}", re.ASCII)
+_ADDRESS = r"(?a)0x[0-9a-fA-F]{40}"
+_EMAIL_PREFIX = r"(?a)[a-z0-9!#$%&'*+/=?^_`{|}~@.-]{1,254}"
+_MOMENT = r"(?a)\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,6})?Z"
+_METADATA_NAME = r"(?a)[A-Za-z0-9_-]{1,40}"
 _METADATA_MOST = 50
 _METADATA_VALUE_LENGTH = 500
 _EMAIL_LENGTH = 254
@@ -72,7 +72,7 @@ def normalise_email(value: str) -> str:
     """
     email = value.strip(" \t").lower()
     # The value itself has to be ASCII: the Kelvin sign, for one, becomes an ASCII k in lower case.
-    if not value.isascii() or len(email) > _EMAIL_LENGTH or not _EMAIL.fullmatch(email):
+    if not value.isascii() or len(email) > _EMAIL_LENGTH or not re.fullmatch(_EMAIL, email):
         raise ValueError("must be an e-mail address")
     return email
 
@@ -86,13 +86,13 @@ def _email(value: str) -> str:
 
 def _email_prefix(value: str) -> str:
     prefix = value.strip(" \t").lower()
-    if not value.isascii() or not _EMAIL_PREFIX.fullmatch(prefix):
+    if not value.isascii() or not re.fullmatch(_EMAIL_PREFIX, prefix):
         raise problem("email_prefix", "must be the beginning of an e-mail address")
     return prefix
 
 
 def _moment(value: Any) -> datetime:
-    if not isinstance(value, str) or not _MOMENT.fullmatch(value):
+    if not isinstance(value, str) or not re.fullmatch(_MOMENT, value):
         raise problem("time", 'must be a time in UTC such as "2026-01-31T12:00:00Z", with at most 6 decimals')
     try:
         return datetime.fromisoformat(value)
@@ -101,7 +101,7 @@ def _moment(value: Any) -> datetime:
 
 
 def _address(value: str) -> str:
-    if not _ADDRESS.fullmatch(value):
+    if not re.fullmatch(_ADDRESS, value):
         raise problem("address", "must be 0x and 40 hexadecimal digits")
     return value
 
@@ -116,7 +116,7 @@ def _metadata(value: dict[str, str]) -> dict[str, str]:
     if len(value) > _METADATA_MOST:
         raise problem("metadata", f"must have at most {_METADATA_MOST} entries")
     for name, text in value.items():
-        if not _METADATA_NAME.fullmatch(name):
+        if not re.fullmatch(_METADATA_NAME, name):
             raise problem("metadata", "names must be 1 to 40 of A-Z a-z 0-9 _ -")
         if len(_text(text)) > _METADATA_VALUE_LENGTH:
             raise problem("metadata", f"values must have at most {_METADATA_VALUE_LENGTH} characters")

@@ -4,9 +4,9 @@ import re
 from typing import Any
 
 from getsmart.errors import IdempotencyKeyInvalid, IdempotencyKeyMissing
+from getsmart.front import Request
 from getsmart.models import Accepted, Claim
 from getsmart.replies import Reply
-from getsmart.web import Request
 
 _FORM = re.compile(r"[!-~]{1,255}", re.ASCII)
 

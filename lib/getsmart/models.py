@@ -10,9 +10,8 @@ Whoever edits MOVES edits the drawing, and the one in docs/architecture.md. Rows
 that MongoDB keeps, with amounts as Decimal128.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NotRequired, TypedDict
 
 if TYPE_CHECKING:
     from bson import Decimal128  # the driver; a refusal that needs no database does not load it
@@ -60,8 +59,7 @@ class AuditLine(TypedDict):
     what: NotRequired[str]
 
 
-@dataclass(frozen=True)
-class Caller:
+class Caller(NamedTuple):
     """Who calls, as proven by an API key; `source` and `request_id` are those of the call, for the audit."""
 
     client_id: str
@@ -93,8 +91,7 @@ class Caller:
         return {**line, "what": what}
 
 
-@dataclass(frozen=True)
-class Claim:
+class Claim(NamedTuple):
     """Who asks, under which key, on which path, with which body; `source` is the caller's address for the audit."""
 
     caller: Caller
@@ -105,8 +102,7 @@ class Claim:
     source: str
 
 
-@dataclass(frozen=True)
-class Accepted:
+class Accepted(NamedTuple):
     """The answer to a claim: the stored status and body, and whether an earlier call had stored it."""
 
     status: int

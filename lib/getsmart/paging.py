@@ -11,9 +11,8 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 from pydantic import BeforeValidator, StringConstraints
 
@@ -58,8 +57,7 @@ class TableQuery(PageQuery):
     format: Literal["json", "csv"] = "json"
 
 
-@dataclass(frozen=True)
-class Page:
+class Page(NamedTuple):
     """Which part of a list is asked for: at most `limit` rows behind the place `after` (None: from the beginning)."""
 
     limit: int

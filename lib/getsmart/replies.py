@@ -1,22 +1,23 @@
 """What every reply body looks like: one envelope for success, one for errors."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from getsmart.errors import GetSmartError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 DOCS_PATH = "/v1/ops/openapi#errors/"
 
 
-@dataclass(frozen=True)
-class Reply:
+class Reply(NamedTuple):
     """A finished answer: `body` is the exact JSON text, so that a replay can be byte for byte."""
 
     status: int
     body: str
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: "Mapping[str, str]" = MappingProxyType({})
 
 
 def dump_json(value: Any) -> str:
@@ -24,7 +25,7 @@ def dump_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
-def success(status: int, data: Any, message: str, headers: Mapping[str, str] | None = None) -> Reply:
+def success(status: int, data: Any, message: str, headers: "Mapping[str, str] | None" = None) -> Reply:
     """`{"status":"success","data":...,"message":...}`."""
     body = dump_json({"status": "success", "data": data, "message": message})
     return Reply(status, body, headers or {})

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from getsmart.errors import InvalidRequest
-from getsmart.web import Request, describe, parse_json, read_json, read_query, refuse_query
+from getsmart.front import Request, parse_json, read_json
+from getsmart.web import describe, read_query, refuse_query
 
 NDJSON = "application/x-ndjson"
 _MOST_BYTES = 600_000  # of problems in one reply: the platform carries 1 MB of JSON in which our JSON is a string

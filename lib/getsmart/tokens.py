@@ -1,8 +1,6 @@
 """The form of an API key: `gsk_<mode>_<id>_<secret>`. Pure; what a key may do is `auth.py`'s business."""
 
-import hashlib
 import re
-import secrets
 from typing import Literal, NamedTuple
 
 from getsmart.errors import Unauthenticated
@@ -37,6 +35,8 @@ def parse(token: str) -> ApiKey:
 
 def issue(mode: Literal["live", "test"], key_id: str) -> ApiKey:
     """A fresh secret for a key id (`key_...`)."""
+    import secrets
+
     return ApiKey(mode, key_id, secrets.token_hex(32))
 
 
@@ -47,4 +47,6 @@ def render(key: ApiKey) -> str:
 
 def digest(secret: str) -> str:
     """What is stored of a secret: SHA-256, as 256 random bits need no slow hash."""
+    import hashlib  # here: the form of a key is looked at without it
+
     return hashlib.sha256(secret.encode()).hexdigest()

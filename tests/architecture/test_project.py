@@ -5,12 +5,14 @@ import re
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from getsmart import config
 from ops import functions
 from ops.functions import Function, Schedule
+from serving.loader import Loaded
 
 ROOT = functions.ROOT
 FUNCTIONS = functions.load()
@@ -149,7 +151,7 @@ def test_every_variable_of_the_example_has_its_meaning_above_it() -> None:
 @all_functions
 def test_a_handler_reads_like_a_table_of_contents(function: Function) -> None:
     """`main` has at most 30 lines, and the door around it stays small."""
-    source = (function.path / "__main__.py").read_text()
+    source = (function.path / ("handler.py" if function.web else "__main__.py")).read_text()
     assert handler_lines(source) <= MOST_LINES_OF_A_HANDLER
     assert len(source.splitlines()) <= MOST_LINES_OF_A_DOOR
 
@@ -161,12 +163,23 @@ def test_a_long_handler_is_found() -> None:
 
 @all_functions
 def test_a_door_says_what_it_is(function: Function) -> None:
-    """The first line of a web function names its method and route."""
+    """The first line of a web function names its method and route, in both of its files."""
     first = (function.path / "__main__.py").read_text().splitlines()[0]
+    if function.web:
+        assert (function.path / "handler.py").read_text().splitlines()[0] == first
     expected = (
         rf'"""(GET|POST|PATCH|DELETE)(, (GET|POST|PATCH|DELETE))* /{function.route} - ' if function.web else '"""'
     )
     assert re.match(expected, first), first
+
+
+@all_functions
+def test_a_door_asks_for_what_its_handler_needs(function: Function) -> None:
+    """Method by method: what is refused before the handler is imported is what the handler would refuse."""
+    if not function.web:
+        return
+    main: Any = Loaded(function.package, function.name, function.path, function.timeout_ms).main()
+    assert main.asks == {contract.method: contract.asks for contract in main.contracts()}
 
 
 def test_no_function_builds_itself() -> None:

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from getsmart.errors import IdempotencyKeyInvalid, IdempotencyKeyMissing
+from getsmart.front import Request
 from getsmart.idempotency import answer, claim_of
 from getsmart.models import Accepted, Caller
-from getsmart.web import Request
 from tests.edge import BAD_KEYS
 
 CALLER = Caller("app", "key_1", "test", frozenset())
@@ -17,7 +17,8 @@ CALLER = Caller("app", "key_1", "test", frozenset())
 def request(key: str | None, content: Any = None) -> Request[Any]:
     """A request with that key and body."""
     headers = {"x-forwarded-for": "198.51.100.1, 192.0.2.7"} | ({} if key is None else {"idempotency-key": key})
-    made: Request[Any] = Request("POST", "/v1/tokens/mint", headers, "", b"", "req_1", proven_caller=CALLER)
+    made: Request[Any] = Request("POST", "/v1/tokens/mint", headers, "", b"", "req_1")
+    made.proven_caller = CALLER
     made.json = {} if content is None else content
     return made
 

@@ -8,7 +8,7 @@ import pytest
 from pymongo import errors as driver
 
 from getsmart import errors
-from getsmart.web import Request
+from getsmart.front import Request
 from tests.edge import METHODS, assert_headers, assert_refused
 from tests.endpoints import JSON, Context, call, dictate, failing, notes, post, remove, search, write
 from tests.support import event
@@ -35,7 +35,7 @@ def test_a_resource_answers_each_of_its_methods() -> None:
     refused = call(notes, event("PUT"))
     assert_refused(refused, 405, "method_not_allowed")
     assert refused.headers["Allow"] == "GET, POST, DELETE"
-    assert [contract.method for contract in notes.contracts] == ["GET", "POST", "DELETE"]
+    assert [contract.method for contract in notes.contracts()] == ["GET", "POST", "DELETE"]
     assert notes.__code__.co_argcount == 2  # type: ignore[attr-defined]
 
 

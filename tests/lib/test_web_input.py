@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from getsmart.web import MOST_BODY_BYTES
+from getsmart.front import MOST_BODY_BYTES
 from tests.edge import assert_refused
 from tests.endpoints import JSON, bare, call, post, search, write
 from tests.support import event

@@ -18,7 +18,7 @@ ROOT = functions.ROOT
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """A copy of what a function is made of: the library, the doors, project.yml and the tools' settings."""
-    ignored = shutil.ignore_patterns("__pycache__")
+    ignored = shutil.ignore_patterns("__pycache__", "build")
     for folder in ("lib", "packages"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=ignored)
     for file in ("project.yml", "pyproject.toml"):
@@ -37,7 +37,7 @@ def test_a_new_endpoint_works_at_once(tree: Path, route: str) -> None:
     made = scaffold.create(route, tree)
     assert route in [function.route for function in functions.load(tree)]
     for tool in (["pytest", "-q", "-p", "no:cacheprovider"], ["ruff", "check", "--no-cache"]):
-        files = [str(made.test)] if tool[0] == "pytest" else [str(made.test), str(made.door)]
+        files = [str(made.test)] if tool[0] == "pytest" else [str(made.test), str(made.door), str(made.handler)]
         finished = run(tree, [*tool, *files])
         assert finished.returncode == 0, finished.stdout + finished.stderr
 
@@ -134,6 +134,7 @@ def test_the_command_says_what_it_made_and_what_comes_next(tree: Path, capsys: p
     assert scaffold.main(["tokens/refund"], tree) == 0
     said = capsys.readouterr().out
     assert "packages/tokens/refund/__main__.py" in said
+    assert "packages/tokens/refund/handler.py" in said
     assert "./doit test tests/packages/tokens/test_refund.py" in said
     assert "Next:" in said
 

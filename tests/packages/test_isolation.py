@@ -25,7 +25,7 @@ from tests.support import Answer, Client, call, event, load, unique
 ROUTES = [f"{function.package}/{function.name}" for function in functions.load() if function.web]
 # What only reads comes first: what the stranger writes on the way, naming what is Alice's, is then the stranger's own.
 CONTRACTS = sorted(
-    ((route, contract) for route in ROUTES for contract in load(route).main().contracts),
+    ((route, contract) for route in ROUTES for contract in load(route).main().contracts()),
     key=lambda one: one[1].method != "GET",
 )
 MONEY = ("tokens/mint", "tokens/transfer", "tokens/burn", "tokens/airdrop")

@@ -6,9 +6,8 @@ The tick unfolds the rows: a chunk of transactions and how far the batch has com
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from getsmart import clock, config, objects
 from getsmart.errors import (
@@ -33,8 +32,7 @@ UNFOLD = 200  # transactions made in one database transaction
 LEASE = timedelta(seconds=15)
 
 
-@dataclass(frozen=True)
-class Payment:
+class Payment(NamedTuple):
     """One row as it was asked for: a linked wallet, and base units."""
 
     wallet_id: str

@@ -1,14 +1,13 @@
 """A key's daily ceilings: counted before a claim, given back when the claim is refused after all."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from getsmart.errors import LimitExceeded
 from getsmart.models import SUPPLY, TREASURY, Caller
 from getsmart.stores import ceilings
 
 
-@dataclass(frozen=True)
-class Counted:
+class Counted(NamedTuple):
     """What was counted: for which key, under which ceiling, how much, on which day."""
 
     key_id: str

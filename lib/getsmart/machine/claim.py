@@ -5,9 +5,8 @@ was answered is stored with the row and repeated for ever; a claim whose holder 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import cast
+from typing import NamedTuple, cast
 
 from getsmart import clock
 from getsmart.errors import (
@@ -30,8 +29,7 @@ from getsmart.replies import dump_json
 from getsmart.stores import reserves, transactions
 
 
-@dataclass(frozen=True)
-class Draft:
+class Draft(NamedTuple):
     """What is to happen: parties, amount in base units, what it is set aside from, and the provider's request."""
 
     kind: Kind

@@ -11,6 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
+from typing import NamedTuple
 
 import pymongo
 
@@ -39,8 +40,7 @@ _THREADS, _DOUBTFUL_THREADS = 24, 16
 _MOST_DUE = 100
 
 
-@dataclass(frozen=True)
-class Time:
+class Time(NamedTuple):
     """How long one goes on with an endpoint (`end`), and with its last call (`hard_end`), in monotonic seconds."""
 
     end: float

@@ -1,4 +1,4 @@
-"""Sending requests to MetaKeep: session, timeouts, signature, retries. The only module that imports requests.
+"""Sending requests to MetaKeep: session, timeouts, signature. The only module that imports requests.
 
 Signed bytes are sent bytes. A retry is the same request under the same idempotency key with a fresh timestamp and
 signature; only passing failures are tried again, with exponential backoff and jitter, within the time that is left.
@@ -10,15 +10,6 @@ from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
-from tenacity import (
-    RetryCallState,
-    Retrying,
-    retry_if_exception_type,
-    stop_after_attempt,
-    stop_any,
-    wait_random_exponential,
-)
-from tenacity.stop import stop_base
 
 from getsmart import clock, config
 from getsmart.errors import Misconfigured
@@ -27,10 +18,6 @@ from getsmart.metakeep.protocol import ProviderOutage, ProviderRefusal, Provider
 
 CONNECT_SECONDS = 3.0
 READ_SECONDS = 10.0
-_ATTEMPTS = 3
-_FIRST_WAIT_SECONDS = 0.2
-_LONGEST_WAIT_SECONDS = 2.0
-_SHORTEST_TRY_SECONDS = 1.0
 _POOL_SIZE = 16
 
 
@@ -68,41 +55,25 @@ def call(request: ProviderRequest, *, seconds: float) -> dict[str, Any]:
     """
     deadline = clock.monotonic() + seconds
     was_ambiguous = False
-    retrying = Retrying(
-        retry=retry_if_exception_type(ProviderOutage),
-        stop=stop_any(stop_after_attempt(_ATTEMPTS), _StopBefore(deadline)),
-        wait=_wait,
-        reraise=True,
-    )
+
+    def attempt() -> dict[str, Any]:
+        nonlocal was_ambiguous
+        try:
+            return _post(request, deadline)
+        except ProviderOutage as outage:
+            was_ambiguous = was_ambiguous or outage.is_ambiguous
+            raise
+
     try:
-        for attempt in retrying:
-            with attempt:
-                try:
-                    return _post(request, deadline)
-                except ProviderOutage as outage:
-                    was_ambiguous = was_ambiguous or outage.is_ambiguous
-                    raise
+        try:
+            return attempt()
+        except ProviderOutage as outage:
+            from getsmart.metakeep.again import again  # only now: most starts never need what it imports
+
+            return again(attempt, outage, deadline)
     except (ProviderOutage, ProviderRefusal) as error:
         error.is_ambiguous = was_ambiguous
         raise
-    raise AssertionError("unreachable: tenacity re-raises")  # pragma: no cover
-
-
-class _StopBefore(stop_base):
-    """Stop when waiting and trying once more would pass the deadline."""
-
-    def __init__(self, deadline: float) -> None:
-        self._deadline = deadline
-
-    def __call__(self, retry_state: RetryCallState) -> bool:
-        return clock.monotonic() + retry_state.upcoming_sleep + _SHORTEST_TRY_SECONDS > self._deadline
-
-
-def _wait(state: RetryCallState) -> float:
-    outage = state.outcome.exception() if state.outcome else None
-    asked = outage.wait_seconds if isinstance(outage, ProviderOutage) else 0.0
-    backoff = wait_random_exponential(multiplier=_FIRST_WAIT_SECONDS, max=_LONGEST_WAIT_SECONDS)(state)
-    return max(asked, backoff)
 
 
 def _post(request: ProviderRequest, deadline: float) -> dict[str, Any]:

@@ -8,7 +8,7 @@ Two request forms are inferred rather than documented, and live in one function 
 import hashlib
 import json
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from getsmart.amounts import format_units
 from getsmart.errors import ProviderRejected, ProviderUnavailable
@@ -28,8 +28,7 @@ _STATES: dict[str, State] = {
 }
 
 
-@dataclass(frozen=True)
-class ProviderRequest:
+class ProviderRequest(NamedTuple):
     """One POST: the path, the exact bytes, and the idempotency key where it changes state."""
 
     path: str
@@ -37,8 +36,7 @@ class ProviderRequest:
     idempotency_key: str | None = None
 
 
-@dataclass(frozen=True)
-class Submitted:
+class Submitted(NamedTuple):
     """MetaKeep accepted the transaction and will mine it."""
 
     metakeep_transaction_id: str
@@ -53,8 +51,7 @@ class ConsentNeeded:
     token: str = field(repr=False)
 
 
-@dataclass(frozen=True)
-class Transfer:
+class Transfer(NamedTuple):
     """One ERC-20 Transfer event: addresses in lower case, amount in base units."""
 
     contract: str
@@ -63,8 +60,7 @@ class Transfer:
     amount: int
 
 
-@dataclass(frozen=True)
-class ProviderStatus:
+class ProviderStatus(NamedTuple):
     """What MetaKeep says of a transaction; a state it does not document is None and never final."""
 
     state: State | None

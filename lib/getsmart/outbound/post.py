@@ -12,11 +12,10 @@ import socket
 import ssl
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from getsmart import clock
 from getsmart.outbound.targets import Target, TargetRefused, is_allowed, parse
@@ -26,8 +25,7 @@ _CONNECT_SECONDS = 3.0
 _LONGEST_WAIT = 24 * 3600.0
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What came of one call: the status, None where none came; `wait_seconds` is what the receiver asked for."""
 
     http_status: int | None

@@ -7,7 +7,7 @@ IANA: iana-ipv4-special-registry, iana-ipv6-special-registry; WHATWG URL, host p
 
 import ipaddress
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 _MOST_CHARACTERS = 2_000
@@ -39,8 +39,7 @@ class TargetRefused(Exception):
     """We do not call this; the text is one sentence that its client may read."""
 
 
-@dataclass(frozen=True)
-class Target:
+class Target(NamedTuple):
     """A URL, understood: `host` without brackets, `path` with its query."""
 
     scheme: str

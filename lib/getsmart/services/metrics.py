@@ -5,9 +5,8 @@ loses with its container. https://prometheus.io/docs/instrumenting/exposition_fo
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from getsmart import clock, config
 from getsmart.amounts import MAX_SUPPLY, format_units
@@ -25,8 +24,7 @@ _CALLED, _MOST_ENDPOINTS = timedelta(days=1), 1_000
 _SEEN = {"tick": "ran_at", "provider": "provider_ok_at", "chain": "chain_ok_at"}
 
 
-@dataclass(frozen=True)
-class Metric:
+class Metric(NamedTuple):
     """One metric: its values by label, as text, so that amounts keep all their digits."""
 
     name: str

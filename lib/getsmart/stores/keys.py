@@ -1,9 +1,8 @@
 """Every query on API keys, and the rate limit, which is kept beside each key."""
 
 import math
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from pymongo import ReturnDocument
 
@@ -17,8 +16,7 @@ _HOUR_MS = 3_600_000
 _OVERTAKEN_MS = 60_000  # longer than any command waits
 
 
-@dataclass(frozen=True)
-class Usage:
+class Usage(NamedTuple):
     """What the limiter decided: whether the call may pass, how many are left now, and when to try again."""
 
     is_allowed: bool

@@ -5,9 +5,8 @@ is written, so a crash in between leaks it: that is harmless, and the tick repai
 was marked, and never twice: a crash there leaks too, and never doubles.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from pymongo.collection import Collection
 
@@ -19,8 +18,7 @@ ACT_SECONDS = 10.0  # a reserve is claimed, and a returned one added, within thi
 _CONTROLS = (SUPPLY, TREASURY)
 
 
-@dataclass(frozen=True)
-class Reserve:
+class Reserve(NamedTuple):
     """One reserve as it was read: what is available, and the version that any change raises."""
 
     name: str

@@ -1,13 +1,5 @@
 """GET /tokens/info - the token: contract, supply, what was minted, reserved and burned, the treasury."""
 
-from getsmart.fields import Query
-from getsmart.replies import Reply, success
-from getsmart.web import Request, endpoint
+from getsmart.front import KEY, function
 
-
-@endpoint("GET", scope="tokens:read", takes=Query)
-def main(request: Request[Query]) -> Reply:
-    """200 with the token."""
-    from getsmart.services import views
-
-    return success(200, views.token(), "token")
+main = function(__file__, GET=KEY)

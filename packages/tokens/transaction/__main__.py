@@ -1,44 +1,5 @@
 """GET, POST /tokens/transaction - one transaction and how it came to its state; or cancel it before it is sent."""
 
-from typing import Literal
+from getsmart.front import KEY, KEY_AND_JSON, function
 
-from getsmart.fields import Body, Query, TransactionId
-from getsmart.replies import Reply, success
-from getsmart.web import Request, endpoint, resource
-
-
-class TransactionQuery(Query):
-    """Which transaction."""
-
-    transaction_id: TransactionId
-
-
-class TransactionAction(Body):
-    """Which transaction, and what is to be done with it."""
-
-    transaction_id: TransactionId
-    action: Literal["cancel"]
-
-
-@endpoint("GET", scope="tokens:read", takes=TransactionQuery)
-def read(request: Request[TransactionQuery]) -> Reply:
-    """200 with the transaction; 404 unknown, or another client's."""
-    from getsmart.services import views
-
-    return success(200, views.transaction(request.caller, request.input.transaction_id), "transaction")
-
-
-@endpoint(
-    "POST",
-    scope="tokens:mint",
-    also=("tokens:transfer", "treasury:transfer", "tokens:burn"),
-    takes=TransactionAction,
-)
-def cancel(request: Request[TransactionAction]) -> Reply:
-    """200 cancelled; 403 the scope it was made with; 404 unknown; 409 it was sent or is final."""
-    from getsmart.services import cancelling
-
-    return success(200, cancelling.cancel(request.caller, request.input.transaction_id), "cancelled")
-
-
-main = resource(read, cancel)
+main = function(__file__, GET=KEY, POST=KEY_AND_JSON)

@@ -1,19 +1,5 @@
 """POST /wallets/erase - take a person's data out of a wallet, for all clients; the books stay."""
 
-from getsmart.fields import Body, WalletId
-from getsmart.replies import Reply, success
-from getsmart.web import Request, endpoint
+from getsmart.front import KEY_AND_JSON, function
 
-
-class EraseBody(Body):
-    """Whose data."""
-
-    wallet_id: WalletId
-
-
-@endpoint("POST", scope="wallets:write", takes=EraseBody)
-def main(request: Request[EraseBody]) -> Reply:
-    """200 with what is left of the wallet; 404 unknown or not linked; 409 while a transaction of it is not final."""
-    from getsmart.services import privacy
-
-    return success(200, privacy.erase(request.caller, request.input.wallet_id), "erased")
+main = function(__file__, POST=KEY_AND_JSON)

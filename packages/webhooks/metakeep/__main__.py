@@ -1,13 +1,5 @@
 """POST /webhooks/metakeep - a signed hint that a transaction moved; state follows only what MetaKeep then tells us."""
 
-from getsmart.fields import Body
-from getsmart.replies import Reply, success
-from getsmart.web import Request, endpoint
+from getsmart.front import NOTHING, function
 
-
-@endpoint("POST")
-def main(request: Request[Body]) -> Reply:
-    """200 applied, duplicate, pending or unrelated; 401 not genuine; 5xx ours to mend: the sender tries again."""
-    from getsmart.services import inbound
-
-    return success(200, inbound.receive(request.headers, request.body), "received")
+main = function(__file__, POST=NOTHING)

@@ -9,7 +9,7 @@ import pytest
 
 from getsmart import clock, config
 from getsmart.errors import Misconfigured
-from getsmart.metakeep import client, protocol, signing
+from getsmart.metakeep import again, client, protocol, signing
 from getsmart.metakeep.protocol import ProviderOutage, ProviderRefusal, ProviderRequest
 from tests.support import Provider, unique
 from tests.wire import CUT, SILENT, Wire, free_url, reply
@@ -107,7 +107,7 @@ def test_tries_are_three_at_most(configured: Any, pauses: list[float]) -> None:
         configured(wire.url)
         assert outage().is_ambiguous
     assert len(wire.requests) == 3
-    assert all(pause <= client._LONGEST_WAIT_SECONDS for pause in pauses)
+    assert all(pause <= again.LONGEST_WAIT_SECONDS for pause in pauses)
 
 
 def test_retry_after_is_honoured(configured: Any, pauses: list[float]) -> None:

@@ -1,0 +1,324 @@
+"""The front of every function: a raw web event becomes a Request, a Reply becomes the platform's response.
+
+`function` makes the plain two-argument `main` that the runtime calls (it reads `__code__.co_argcount`). A call that is
+wrong in its method, the form of its key or its JSON is refused here, before anything else is imported: neither pydantic
+nor the driver, nor what is slow to import in the standard library (dataclasses). All else stands in handler.py, which
+is imported with the first call that gets past. Nothing escapes: an uncaught exception would reach the caller as a 400
+that says nothing.
+"""
+
+import json
+import sys
+import time
+from _thread import allocate_lock  # what threading.Lock is; threading itself is not worth its import here
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar, cast
+
+from getsmart import log, replies, warm
+from getsmart.errors import (
+    DatabaseUnavailable,
+    ForbiddenScope,
+    GetSmartError,
+    Internal,
+    InvalidJson,
+    MethodNotAllowed,
+    NotFound,
+    TooLarge,
+    UnsupportedMediaType,
+)
+from getsmart.ids import request_id_or_new
+from getsmart.replies import Reply
+from getsmart.tokens import bearer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from pydantic import BaseModel
+
+    from getsmart.models import Caller
+    from getsmart.web import Contract
+
+Input = TypeVar("Input", bound="BaseModel")
+
+MOST_BODY_BYTES = 768 * 1024  # 1 MB of event once the platform has made base64 of it
+_ALWAYS = {"Cache-Control": "no-store", "Content-Type": "application/json; charset=utf-8"}
+
+
+class Request(Generic[Input]):
+    """One call, understood: who, what, and the exact bytes it came as.
+
+    `input` is the validated body of a POST or the query of a GET. `route` is the public path. Reply headers that
+    the edge adds (rate limit) collect in `reply_headers`.
+    """
+
+    def __init__(
+        self,
+        method: str,
+        route: str,
+        headers: "Mapping[str, str]",
+        query: str,
+        body: bytes,
+        request_id: str,
+    ) -> None:
+        """`headers` by their names in lower case; `query` undecoded, without `?`."""
+        self.method, self.route, self.headers, self.query, self.body = method, route, headers, query, body
+        self.request_id = request_id
+        self.reply_headers: dict[str, str] = {}
+        self.proven_caller: Caller | None = None
+        self.valid_input: Input | None = None
+        self.token = ""
+        self.json: Any = None
+
+    @property
+    def caller(self) -> "Caller":
+        """Who calls. Raises Internal in an endpoint without a scope."""
+        if self.proven_caller is None:
+            raise Internal("this endpoint authenticates nobody")
+        return self.proven_caller
+
+    @property
+    def input(self) -> Input:
+        """The validated body or query. Raises Internal in an endpoint that takes none."""
+        if self.valid_input is None:
+            raise Internal("this endpoint takes no input")
+        return self.valid_input
+
+    def require(self, scope: str) -> None:
+        """Raise ForbiddenScope unless the key has this scope; for a call whose scope depends on what it asks for."""
+        if not self.caller.may(scope):
+            raise ForbiddenScope(f"{self.caller.key_id} lacks {scope}")
+
+    @property
+    def media_type(self) -> str:
+        """What the body says it is, in lower case and without parameters."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+    @property
+    def source(self) -> str:
+        """The caller's address as the platform's front end saw it: the last hop it added."""
+        return self.headers.get("x-forwarded-for", "").rpartition(",")[2].strip()
+
+    @property
+    def body_digest(self) -> str:
+        """SHA-256 of the canonical body: the same JSON in another order or spacing is the same request."""
+        import hashlib
+
+        canonical = json.dumps(self.json, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+class Ask(NamedTuple):
+    """What a method needs before anything is imported for it: an API key's form, a body that is one JSON object."""
+
+    key: bool
+    json: bool
+
+
+NOTHING = Ask(key=False, json=False)
+KEY = Ask(key=True, json=False)
+JSON = Ask(key=False, json=True)
+KEY_AND_JSON = Ask(key=True, json=True)
+
+
+class Main(Protocol):
+    """A function's `main`: what it asks of each method, and the contracts behind it (they are imported then)."""
+
+    asks: "Mapping[str, Ask]"
+    contracts: "Callable[[], Sequence[Contract[Any]]]"
+
+    def __call__(self, event: dict[str, Any], context: Any) -> dict[str, Any]:
+        """What the platform calls."""
+
+
+def function(entry: str, **asks: Ask) -> Main:
+    """The `main` of the function whose `__main__.py` is `entry`; handler.py beside it answers these methods."""
+    found: list[Sequence[Contract[Any]]] = []
+    importing = allocate_lock()
+
+    def contracts() -> "Sequence[Contract[Any]]":
+        with importing:
+            if not found:
+                found.append(_handler(entry).main.contracts())
+        return found[0]
+
+    return main_of(asks, contracts)
+
+
+def _handler(entry: str) -> Any:
+    """handler.py beside the file, as a module of its own: one process may serve many functions."""
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    path = entry.rpartition("/")[0] + "/handler.py"
+    spec = spec_from_file_location("handler:" + path, path)
+    if spec is None or spec.loader is None:
+        raise Internal("no handler")
+    module = module_from_spec(spec)
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[spec.name]
+        raise
+    return module
+
+
+def main_of(asks: "Mapping[str, Ask]", contracts: "Callable[[], Sequence[Contract[Any]]]") -> Main:
+    """The `main` of a function that answers these methods, each by the contract for it."""
+
+    def main(event: dict[str, Any], context: Any) -> dict[str, Any]:
+        started = time.perf_counter()
+        request, problem = _read(event, _route(context))
+        reply = replies.failure(problem, request.request_id) if problem else _answer(made, request)
+        _log(request, reply, started)
+        warm.ready()  # only now: the first call imports what an endpoint does its work with
+        return _response(request, reply)
+
+    made = cast(Main, main)
+    made.asks, made.contracts = asks, contracts
+    return made
+
+
+def _answer(main: Main, request: Request[Any]) -> Reply:
+    try:
+        _check(main.asks, request)
+        contract = next(one for one in main.contracts() if one.method == request.method)
+        return contract.answer(request)
+    except Exception as error:  # noqa: BLE001 - nothing may escape: the platform would answer a mute 400
+        ours = _as_ours(error)
+        log.event(
+            "request.failed",
+            level="error" if ours.status >= 500 else "info",
+            request_id=request.request_id,
+            code=ours.code,
+            error_type=type(error).__name__,
+            error=log.redact(str(error))[:500],
+        )
+        return replies.failure(ours, request.request_id)
+
+
+def _check(asks: "Mapping[str, Ask]", request: Request[Any]) -> None:
+    """The cheap refusals. Raises MethodNotAllowed, Unauthenticated, UnsupportedMediaType or InvalidJson."""
+    ask = asks.get(request.method)
+    if ask is None:
+        error = MethodNotAllowed(f"{request.method} on {request.route}")
+        error.headers["Allow"] = ", ".join(asks)
+        raise error
+    if ask.key:
+        request.token = bearer(request.headers.get("authorization", ""))
+    if ask.json:
+        request.json = read_json(request)
+
+
+def _read(event: dict[str, Any], route: str) -> tuple[Request[Any], GetSmartError | None]:
+    """The request in an event of `web: raw`, and why it can't be understood, if so."""
+    http = event.get("http") or {}
+    headers = {str(name).lower(): str(value) for name, value in (http.get("headers") or {}).items()}
+    request: Request[Any] = Request(
+        method=str(http.get("method", "")).upper(),
+        route=route,
+        headers=headers,
+        query=str(http.get("queryString") or ""),
+        body=b"",
+        request_id=request_id_or_new(headers.get("x-request-id", "")),
+    )
+    try:
+        if http.get("path") not in (None, "", "/"):
+            raise NotFound("extra path")
+        request.body = _bytes(http)
+    except GetSmartError as error:
+        return request, error
+    return request, None
+
+
+def _route(context: Any) -> str:
+    """`/v1/<package>/<function>` of the running function: part of an idempotency key's scope."""
+    name = str(getattr(context, "function_name", "") or "")
+    return "/v1/" + "/".join(name.strip("/").split("/")[-2:])
+
+
+def _bytes(http: "Mapping[str, Any]") -> bytes:
+    """The exact bytes of the body, however the platform carried them."""
+    body = http.get("body") or ""
+    try:
+        raw = _unpacked(body) if http.get("isBase64Encoded") else str(body).encode()
+    except ValueError:  # binascii.Error and UnicodeEncodeError are
+        raise InvalidJson("the body is not what its encoding flag says") from None
+    if len(raw) > MOST_BODY_BYTES:
+        raise TooLarge(f"{len(raw)} bytes")
+    return raw
+
+
+def _unpacked(body: Any) -> bytes:
+    from base64 import b64decode
+
+    return b64decode(body, validate=True)
+
+
+def read_json(request: Request[Any]) -> dict[str, Any]:
+    """One JSON object in UTF-8. Raises UnsupportedMediaType or InvalidJson; duplicate names are no valid object."""
+    if request.media_type != "application/json":
+        raise UnsupportedMediaType(request.media_type[:60])
+    try:
+        content = parse_json(request.body)
+    except ValueError as error:
+        raise InvalidJson(str(error)[:60]) from None
+    if not isinstance(content, dict):
+        raise InvalidJson("the body is no object")
+    return content
+
+
+def parse_json(raw: bytes) -> Any:
+    """What JSON in UTF-8 says. Raises ValueError for anything else, also duplicate names and unpaired surrogates."""
+    try:
+        content = json.loads(raw.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
+        json.dumps(content, ensure_ascii=False).encode()  # unpaired surrogates can't be kept or sent
+    except (ValueError, RecursionError) as error:
+        raise ValueError(type(error).__name__) from None
+    return content
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) != len(pairs):
+        raise ValueError("duplicate name")
+    return content
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _as_ours(error: Exception) -> GetSmartError:
+    """Our own errors as they are; an outage of the database as such; anything else is a bug.
+
+    The driver is recognised by name, so that refusals that need no database do not load it.
+    """
+    if isinstance(error, GetSmartError):
+        return error
+    names = {base.__name__ for base in type(error).__mro__ if base.__module__ == "pymongo.errors"}
+    is_transient = bool(names) and (
+        getattr(error, "timeout", False)
+        or getattr(error, "has_error_label", lambda _: False)("TransientTransactionError")
+    )
+    if "ConnectionFailure" in names or is_transient:
+        return DatabaseUnavailable(f"{type(error).__name__}")
+    return Internal(f"{type(error).__name__}")
+
+
+def _response(request: Request[Any], reply: Reply) -> dict[str, Any]:
+    """Only these three keys: a caller can append .json to the URL and see the whole returned object."""
+    headers = {**_ALWAYS, "X-Request-Id": request.request_id, **request.reply_headers, **reply.headers}
+    return {"statusCode": reply.status, "headers": headers, "body": reply.body}
+
+
+def _log(request: Request[Any], reply: Reply, started: float) -> None:
+    caller = request.proven_caller
+    log.event(
+        "request",
+        request_id=request.request_id,
+        method=request.method,
+        route=request.route,
+        status=reply.status,
+        client_id=caller.client_id if caller else None,
+        key_id=caller.key_id if caller else None,
+        duration_ms=round((time.perf_counter() - started) * 1000, 1),
+    )
