@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 
 Input = TypeVar("Input", bound="BaseModel")
 
+# One handler at a time, whichever function it is for: where two threads meet in a circle, as in pymongo, one fails.
+_IMPORTING = allocate_lock()
+
 MOST_BODY_BYTES = 768 * 1024  # 1 MB of event once the platform has made base64 of it
 _ALWAYS = {"Cache-Control": "no-store", "Content-Type": "application/json; charset=utf-8"}
 
@@ -132,12 +135,12 @@ class Main(Protocol):
 def function(entry: str, **asks: Ask) -> Main:
     """The `main` of the function whose `__main__.py` is `entry`; handler.py beside it answers these methods."""
     found: list[Sequence[Contract[Any]]] = []
-    importing = allocate_lock()
 
     def contracts() -> "Sequence[Contract[Any]]":
-        with importing:
-            if not found:
-                found.append(_handler(entry).main.contracts())
+        if not found:
+            with _IMPORTING:
+                if not found:
+                    found.append(_handler(entry).main.contracts())
         return found[0]
 
     return main_of(asks, contracts)
