@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from dotenv import dotenv_values
 
@@ -36,7 +37,10 @@ def main(arguments: list[str] | None = None) -> int:
     mode.add_argument("--in-process", action="store_true", help="functions in one process: fast (the default)")
     mode.add_argument("--isolated", action="store_true", help="each function built, limited and in its own process")
     parser.add_argument("--platform-limits", action="store_true", help="600 calls a minute, 120 at a time")
+    parser.add_argument("--workers", type=int, default=0, help="with --in-process: as the container, so many processes")
     options = parser.parse_args(arguments)
+    if options.workers and (options.isolated or options.platform_limits):
+        parser.error("--workers goes with --in-process alone")
     data: Path = options.data.resolve()
     try:
         with interruptible(), _alone(data):
@@ -45,7 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
             if options.isolated:
                 _build()
             ports = Ports.free() if options.port == 0 else Ports(options.port, _SANDBOX_PORT, _RPC_PORT)
-            _serve(data, ports, isolated=options.isolated, platform_limits=options.platform_limits)
+            how = {name: getattr(options, name) for name in ("isolated", "platform_limits", "workers")}
+            _serve(data, ports, **how)
     except (ChildFailed, package.PackageError, ProjectError, OSError) as error:
         print(f"serve: {error}", file=sys.stderr)
         return 1
@@ -110,7 +115,7 @@ def _build() -> None:
         package.write_includes()
 
 
-def _serve(data: Path, ports: Ports, **mode: bool) -> None:
+def _serve(data: Path, ports: Ports, **mode: Any) -> None:
     """Start, announce, wait. Returns never; raises Interrupted, or ChildFailed when a part ends by itself."""
     ended: queue.SimpleQueue[Child] = queue.SimpleQueue()
     announcement = data / "serve.json"

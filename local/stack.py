@@ -81,6 +81,7 @@ class Stack:
     mine_after_ms: int = 2_000
     isolated: bool = False
     platform_limits: bool = False
+    workers: int = 0  # of the container; 0 for one process of our own
 
     def start(self, stops: ExitStack) -> Facts:
         """Start everything; `stops` ends it in the reverse order. Raises ChildFailed; `stops` ends what was started."""
@@ -98,7 +99,8 @@ class Stack:
         self.say("starting the functions ...")
         functions = {**base, **_provider(sandbox), "METAKEEP_WEBHOOK_SCHEME": _scheme(base)}
         mode = ["--isolated"] if self.isolated else []
-        scheduler = self._module(stops, "scheduler", {**functions, "MONGODB_MAX_POOL_SIZE": "4"}, *mode)
+        few = {**functions, "MONGODB_MAX_POOL_SIZE": "4"}
+        scheduler = self._module(stops, "scheduler", few, *mode, module="serving.scheduler")
         connections = "1" if self.isolated else "16"  # of one process
         gateway = self._gateway(stops, {**functions, "MONGODB_MAX_POOL_SIZE": connections}, *mode)
         scheduler.announcement(_READY_SECONDS)
@@ -139,6 +141,8 @@ class Stack:
         words = [*mode, "--host", HOST, "--port", str(self.ports.gateway)]
         if self.platform_limits:
             words.append("--platform-limits")
+        if self.workers:
+            words += ["--workers", str(self.workers)]
         return self._module(stops, GATEWAY, environment, *words, module="serving")
 
     def _module(

@@ -1,6 +1,7 @@
 """`python -m serving`: every function of project.yml over HTTP, on waitress, until SIGTERM or Ctrl-C.
 
-With --isolated each function runs from its built folder in processes of its own, as on the platform.
+With --workers N it is the container: gunicorn with N processes (serving/container.py). With --isolated each function
+runs from its built folder in processes of its own, as on the platform.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from typing import Any
 from waitress import wasyncore  # type: ignore[import-untyped]
 from waitress.server import create_server  # type: ignore[import-untyped]
 
-from ops.functions import ProjectError
+from ops.functions import ROOT, ProjectError, load
 from serving.app import create_app
 from serving.isolated import Isolation, NotBuilt
 from serving.limits import Limits
@@ -85,6 +86,8 @@ def main() -> int:
     options = _options()
     if isinstance(sys.stdout, io.TextIOWrapper):  # pragma: no branch - it is, unless somebody replaced it
         sys.stdout.reconfigure(line_buffering=True)  # one log line a call, at once
+    if options.workers:
+        return _contain(options)
     with ExitStack() as ending:
         try:
             server = Server(_app(options, ending), options.host, options.port, options.threads)
@@ -101,6 +104,19 @@ def main() -> int:
     return 0
 
 
+def _contain(options: argparse.Namespace) -> int:
+    """Serve with several workers until a signal; gunicorn says itself what stands in its way."""
+    from serving.container import Container  # here: what it imports is not small
+
+    try:
+        load(ROOT)
+    except ProjectError as error:
+        print(f"serving: {error}", file=sys.stderr)
+        return 1
+    Container(host=options.host, port=options.port, workers=options.workers, threads=options.threads).run()
+    return 0  # pragma: no cover - gunicorn exits by itself
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m serving", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
@@ -108,7 +124,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=32, help="requests at a time")
     parser.add_argument("--isolated", action="store_true", help="functions in processes of their own, limited")
     parser.add_argument("--platform-limits", action="store_true", help="600 calls a minute, 120 at a time")
-    return parser.parse_args()
+    parser.add_argument("--workers", type=int, default=0, help="as in the container: gunicorn with so many processes")
+    options = parser.parse_args()
+    if options.workers and (options.isolated or options.platform_limits):
+        parser.error("--workers goes with functions in process alone")
+    return options
 
 
 def _app(options: argparse.Namespace, ending: ExitStack) -> Any:

@@ -22,9 +22,10 @@ _GONE_SECONDS = 20.0
 class System:
     """One data directory, and the system that runs on it now."""
 
-    def __init__(self, data: Path) -> None:
-        """Nothing runs before `start`."""
+    def __init__(self, data: Path, *words: str) -> None:
+        """Nothing runs before `start`, which hands these words to `./doit serve`."""
         self.data = data
+        self.words = words
         self.process: subprocess.Popen[bytes] | None = None
         self.facts: dict[str, Any] = {}
 
@@ -32,7 +33,7 @@ class System:
         """Start on free ports and wait until serve.json tells where."""
         ready = self.data / "serve.json"
         ready.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "local.serve", "--port", "0", "--data", str(self.data)]
+        command = [sys.executable, "-m", "local.serve", "--port", "0", "--data", str(self.data), *self.words]
         environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'lib'}:{ROOT}"}
         with (self.data.parent / f"{self.data.name}.log").open("ab") as log:
             self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)

@@ -148,7 +148,7 @@ def kill(run: Run, words: str) -> None:
 def test_when_the_gateway_dies_everything_ends_and_says_so(run: Run, data: Path) -> None:
     """One clear line with the part's name and its last log lines, exit 1, nothing left, serve.json removed."""
     run.call("tokens/info")
-    kill(run, "-m serving")
+    kill(run, "-m serving --host")
     status, _, err = run.wait()
     assert status == 1
     assert err.splitlines()[0] == "serve: gateway ended by itself (exit status 137)"

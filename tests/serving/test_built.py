@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ import requests
 from pymongo import MongoClient
 
 from getsmart import mongo
+from local import processes
 from local.database import EmbeddedDatabase
 from local.sandbox import Sandbox
 from ops import functions, keys, migrations
@@ -58,19 +60,24 @@ class Bed:
     def __init__(self, name: str, folder: Path, database_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
         self._name, self._folder, self._uri, self._patch = name, folder, database_uri, monkeypatch
 
-    def answers(self, calls: int, run: Callable[[Any], Callee], *, json_as_base64: bool = False) -> list[Any]:
-        """What it answers to the recorded calls when functions run there."""
+    def answers(self, calls: int, run: Callable[[Any], Callee] | None, *, json_as_base64: bool = False) -> list[Any]:
+        """What it answers to the recorded calls when functions run there; without a `run` in the container."""
         with contextlib.ExitStack() as ending:
             ending.callback(self._forget)
             sandbox = ending.enter_context(Sandbox(self._folder / self._name, mine_after_ms=_NEVER_MINED))
             token = self._prepare(sandbox)
             self._patch.setenv("SERVING_JSON_AS_BASE64", "on" if json_as_base64 else "off")
-            server = Server(create_app(run=run), "127.0.0.1", 0, threads=2)
-            thread = threading.Thread(target=server.run)
-            thread.start()
-            ending.callback(thread.join)
-            ending.callback(server.end)
-            return answers(f"{server.url}/v1", token, recorded(calls))
+            url = self._contained(ending) if run is None else _served(ending, run)
+            return answers(f"{url}/v1", token, recorded(calls))
+
+    def _contained(self, ending: contextlib.ExitStack) -> str:
+        """Start the container; its URL."""
+        command = [sys.executable, "-m", "serving", "--port", "0", "--workers", "2"]
+        environment = {**programs.environment(), "MONGODB_URI": self._uri}
+        log = self._folder / "container.log"
+        child = processes.start("container", command, log=log, environment=environment, announces=True)
+        ending.callback(child.stop)
+        return str(json.loads(child.announcement(20))["gateway"])
 
     def _prepare(self, sandbox: Sandbox) -> str:
         """Configure everything for this bed; the token of a new key."""
@@ -99,6 +106,16 @@ class Bed:
             client.drop_database(self._name)
 
 
+def _served(ending: contextlib.ExitStack, run: Callable[[Any], Callee]) -> str:
+    """Serve in this process; the URL."""
+    server = Server(create_app(run=run), "127.0.0.1", 0, threads=2)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    ending.callback(thread.join)
+    ending.callback(server.end)
+    return server.url
+
+
 @pytest.fixture
 def bed(
     tmp_path: Path, system: Any, database_uri: str, monkeypatch: pytest.MonkeyPatch
@@ -114,12 +131,13 @@ def differences(one: list[Any], other: list[Any]) -> list[Any]:
     return [(call, mine, theirs) for (call, mine), (_, theirs) in zip(one, other, strict=True) if mine != theirs]
 
 
-def test_a_recorded_mix_is_answered_the_same_isolated_and_with_json_as_base64(bed: Callable[[str], Bed]) -> None:
-    """Whether functions run in the gateway and JSON comes as text, or they run isolated and it comes as base64."""
+def test_a_recorded_mix_is_answered_the_same_in_every_mode(bed: Callable[[str], Bed]) -> None:
+    """Functions in the gateway and JSON as text; isolated and JSON as base64; in the container."""
     plain = bed("mix_plain").answers(200, in_process)
     with Isolation() as isolation:
         isolated = bed("mix_isolated").answers(200, isolation, json_as_base64=True)
     assert differences(plain, isolated) == []
+    assert differences(plain, bed("mix_container").answers(200, None)) == []
     statuses = [status for _, (status, _, _) in plain]
     assert {200, 201, 202, 204, 400, 401, 404, 405, 413, 415, 422} - set(statuses) <= {204, 422}
 
@@ -132,6 +150,7 @@ def test_5000_recorded_requests_are_answered_the_same(bed: Callable[[str], Bed])
     with Isolation() as isolation:
         isolated = bed("long_isolated").answers(5_000, isolation)
     assert differences(plain, isolated) == []
+    assert differences(plain, bed("long_container").answers(5_000, None)) == []
 
 
 def test_a_worker_thawed_after_its_database_died_still_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

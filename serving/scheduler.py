@@ -1,6 +1,7 @@
-"""`python -m local.scheduler`: call every function that has a schedule again and again, back to back, until SIGTERM.
+"""`python -m serving.scheduler`: call every function that has a schedule again and again, back to back, until SIGTERM.
 
-A laptop has no minute trigger to wait for; the functions guard themselves by a lease, as they must on the platform.
+For where there is no minute trigger to wait for: a laptop, and a container, in as many replicas as one likes. The
+functions guard themselves by a lease, as they must on the platform.
 """
 
 import argparse
@@ -59,7 +60,7 @@ class Scheduler:
 
 def main(arguments: list[str] | None = None) -> int:
     """Print one JSON line with the functions when ready; 0 after SIGTERM."""
-    parser = argparse.ArgumentParser(prog="python -m local.scheduler", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m serving.scheduler", description=__doc__)
     parser.add_argument("--root", type=Path, default=ROOT, help="folder of project.yml")
     parser.add_argument("--isolated", action="store_true", help="functions in processes of their own, limited")
     options = parser.parse_args(arguments)

@@ -47,7 +47,7 @@ def schedule(project: Path, request: pytest.FixtureRequest) -> Iterator[Callable
 
     def start(code: str) -> subprocess.Popen[str]:
         (project / "packages" / "ops" / "work" / "__main__.py").write_text(dedent(code))
-        started.append(programs.start("local.scheduler", "--root", str(project), *request.param))
+        started.append(programs.start("serving.scheduler", "--root", str(project), *request.param))
         return started[-1]
 
     yield start

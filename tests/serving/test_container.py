@@ -1,0 +1,145 @@
+"""The container: probes, edges of HTTP, an orderly end, and that the Dockerfile copies all it needs."""
+
+import http.client
+import json
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+import yaml
+
+from local import processes
+from local.processes import Child
+from ops.functions import load
+from tests.local import programs
+
+ROOT = programs.ROOT
+Start = Callable[..., tuple[Child, str]]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start the container in a folder; it, and its URL."""
+    children: list[Child] = []
+
+    def begin(folder: Path = ROOT, **more: str) -> tuple[Child, str]:
+        path = {"PYTHONPATH": f"{folder / 'lib'}:{folder}"}
+        command = [sys.executable, "-m", "serving", "--port", "0", "--workers", "1", "--threads", "4"]
+        environment = {**programs.environment(), **path, **more}
+        words = ["/usr/bin/env", "-C", str(folder), *command]
+        child = processes.start("container", words, log=tmp_path / "log", environment=environment, announces=True)
+        children.append(child)
+        return child, json.loads(child.announcement(20))["gateway"]
+
+    yield begin
+    for child in children:
+        child.stop()
+
+
+def test_it_lives_and_is_ready_once_its_database_answers(start: Start, database_uri: str) -> None:
+    """Without a database it lives and is not ready: it is not restarted for that, and gets no calls."""
+    _, url = start(MONGODB_URI="mongodb://127.0.0.1:9/?serverSelectionTimeoutMS=200")
+    assert (requests.get(f"{url}/livez", timeout=20).status_code, requests.get(f"{url}/readyz", timeout=20).text) == (
+        200,
+        "not ready",
+    )
+    assert requests.get(f"{url}/readyz", timeout=20).status_code == 503
+    del database_uri
+
+
+@pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "PUT", "BREW"])
+def test_any_method_reaches_the_gateway_on_a_connection_that_stays(start: Start, method: str) -> None:
+    """Also those that the framework has no route for, and HEAD, whose answer has no body."""
+    _, url = start()
+    host = urlsplit(url)
+    with closing(http.client.HTTPConnection(host.hostname or "", host.port, timeout=20)) as connection:
+        for _ in range(2):
+            connection.request(method, "/v1/tokens/mint")
+            reply = connection.getresponse()
+            body = reply.read()
+            assert reply.status == (200 if method == "OPTIONS" else 405)
+            assert bool(body) == (method in {"PUT", "BREW"})
+            assert reply.getheader("X-Openwhisk-Activation-Id")
+
+
+def test_a_body_past_all_limits_is_refused_before_it_is_read(start: Start) -> None:
+    """413, and the container is there for the next call."""
+    _, url = start()
+    try:
+        status = requests.post(f"{url}/v1/tokens/mint", data=b"x" * 20_000_000, timeout=20).status_code
+    except requests.ConnectionError:  # closed while the rest was on its way
+        status = 413
+    assert status == 413
+    assert requests.get(f"{url}/livez", timeout=20).status_code == 200
+
+
+def test_it_ends_when_told(start: Start) -> None:
+    """SIGTERM: exit 0."""
+    child, url = start()
+    assert requests.get(f"{url}/livez", timeout=20).text == "ok"
+    child.terminate()
+    assert child.exited.wait(20)
+    assert child.status == 0
+
+
+@pytest.mark.parametrize("other", ["--isolated", "--platform-limits"])
+def test_workers_go_with_functions_in_process_alone(other: str) -> None:
+    """Exit 2 with a line that says so."""
+    process = programs.start("serving", "--workers", "2", other)
+    _, error = process.communicate(timeout=20)
+    assert (process.returncode, "--workers goes with functions in process alone" in error) == (2, True)
+
+
+def copied(target: Path) -> None:
+    """What the Dockerfile copies, as it copies it."""
+    for line in (ROOT / "Dockerfile").read_text().splitlines():
+        if line.startswith("COPY "):
+            *sources, place = shlex.split(line)[1:]
+            for source in sources:
+                path, to = ROOT / source, target / place
+                if path.is_dir():
+                    shutil.copytree(path, to, ignore=shutil.ignore_patterns("__pycache__"))
+                else:
+                    to = to / path.name if place.endswith("/") or place == "." else to
+                    to.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copy(path, to)
+
+
+def test_the_image_has_all_that_it_needs(tmp_path: Path, start: Start) -> None:
+    """Every function answers from the files that the Dockerfile names; nothing of the tools is among them."""
+    image = tmp_path / "app"
+    copied(image)
+    assert sorted(path.name for path in (image / "ops").iterdir()) == ["__init__.py", "functions.py"]
+    _, url = start(image)
+    for function in load():
+        if function.web:
+            assert requests.request("BREW", f"{url}/v1/{function.route}", timeout=20).status_code == 405
+    path = {"PYTHONPATH": f"{image}/lib:{image}"}
+    assert (
+        subprocess.run([sys.executable, "-c", "import serving.scheduler"], cwd=image, env=path, check=False).returncode
+        == 0
+    )
+
+
+def test_the_app_spec_gives_every_variable_and_the_probes_that_exist() -> None:
+    """What project.yml gives the functions; secrets have no value in it."""
+    spec = yaml.safe_load((ROOT / "deploy/app.yaml").read_text())
+    given = {entry["key"]: entry for entry in spec["envs"]}
+    read = {name for function in load() for name in function.environment} - {"LOG_DESTINATIONS"}
+    assert set(given) == read
+    secret = {name for name, entry in given.items() if entry.get("type") == "SECRET"}
+    assert {name for name in read if re.search("SECRET|_URI|_KEYS$", name)} - secret == {"METAKEEP_WEBHOOK_SENDER_KEYS"}
+    assert all(("value" in given[name]) == (name not in secret) for name in given)
+    api, tick = spec["services"][0], spec["workers"][0]
+    assert (api["health_check"]["http_path"], api["liveness_health_check"]["http_path"]) == ("/readyz", "/livez")
+    assert tick["run_command"] == "python -m serving.scheduler"
+    assert signal.SIGTERM.name in (ROOT / "Dockerfile").read_text()
