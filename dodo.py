@@ -83,6 +83,11 @@ def task_demo() -> Task:
     return program("local.demo")
 
 
+def task_bench() -> Task:
+    """measure starts, calls, signing, HTTP, growth as ratios in one run: bench [PART ...] [--quick] [--rows N]"""
+    return program("local.bench")
+
+
 def task_listen() -> Task:
     """print and verify the webhooks that come: listen [--port N] [--secret S] [--forward-to URL]"""
     return program("local.listen")

@@ -61,7 +61,7 @@ sys.modules.setdefault("pymongo.pyopenssl_context", None)
 class _Later(types.ModuleType):
     """Stands for a module until something of it is used; these names can be taken from it without loading it.
 
-    What derives from one of `bases` can be defined, and is of no use; an attribute of one of `objects` loads it.
+    What derives from one of `bases` can be defined, not made; an attribute of one of `objects` loads it.
     """
 
     def __init__(self, name, *callables, bases=(), objects=()):
@@ -69,7 +69,7 @@ class _Later(types.ModuleType):
         for one in objects:
             setattr(self, one, type(one, (), {"__getattr__": self._attribute_of(one)})())
         for one in bases:
-            setattr(self, one, type(one, (), {}))
+            setattr(self, one, type(one, (), {"__init__": self._refuse(one)}))
         for one in callables:
             setattr(self, one, self._caller(one))
         if name not in sys.modules:
@@ -80,6 +80,12 @@ class _Later(types.ModuleType):
 
     def _caller(self, name):
         return lambda *given, **named: getattr(self._module(), name)(*given, **named)
+
+    def _refuse(self, base):
+        def __init__(_, *given, **named):
+            raise RuntimeError(f"{self.__name__}.{base} is left out of what is deployed: lib/build.py")
+
+        return __init__
 
     def _attribute_of(self, name):
         return lambda _, attribute: getattr(getattr(self._module(), name), attribute)
@@ -95,13 +101,28 @@ class _Later(types.ModuleType):
         return getattr(self._module(), name)
 
 
-# Imported by others, and used by none of them unless for a version, a plugin, an asynchronous client, an encoding that
-# nobody named, a time zone, or a key in OpenSSH's form.
+# Imported by others, and used by none of them unless for a version, a plugin, a JSON schema, an asynchronous client,
+# OIDC, an encoding that nobody named, a time zone, a proxy, an archive, a host that is not ASCII, or a key in OpenSSH's
+# form.
 _Later("importlib.metadata", "entry_points", "requires", "version")
+_schemas = ("GenerateJsonSchema", "JsonSchemaMode", "JsonSchemaValue", "PydanticJsonSchemaWarning")
+_Later("pydantic.json_schema", "model_json_schema", bases=_schemas).DEFAULT_REF_TEMPLATE = "#/$defs/{model}"
 _Later("pymongo.asynchronous.mongo_client", "AsyncMongoClient")
 _Later("pymongo.asynchronous.helpers", "_getaddrinfo")
+_callbacks = ("_OIDCAzureCallback", "_OIDCGCPCallback", "_OIDCK8SCallback", "_OIDCTestCallback", "OIDCCallback")
+_Later("pymongo.auth_oidc_shared", "_get_authenticator", bases=(*_callbacks, "_OIDCProperties"))
+_Later("pymongo.synchronous.auth_oidc", "_authenticate_oidc", bases=("_OIDCAuthenticator",))
 _Later("charset_normalizer", "detect").__version__ = "3.4.0"  # requests asks for it, and guesses no encoding for us
 _Later("certifi").where = lambda: os.path.join(_site, "certifi", "cacert.pem")  # the real one unpacks a resource
+_proxies = ("getproxies", "getproxies_environment", "proxy_bypass", "proxy_bypass_environment")
+_Later("urllib.request", *_proxies, "parse_http_list")
+_Later("zipfile")
+_Later("mimetypes")
+_Later("difflib", "get_close_matches")
+_Later("http.cookies", bases=("Morsel",))
+_Later("fractions", bases=("Fraction",))
+_Later("tempfile")
+_Later("idna")
 _Later("zoneinfo", bases=("ZoneInfo", "ZoneInfoNotFoundError"))
 _Later("cryptography.hazmat.backends.openssl.backend", objects=("backend",))
 _certificates = ("SSHCertificate", "SSHCertificateBuilder", "SSHCertificateType")

@@ -13,7 +13,7 @@ from pymongo import MongoClient
 from pymongo.database import Database
 
 from getsmart import auth, chain, clock, config, limits, mongo
-from getsmart.machine import deliver
+from getsmart.machine import told
 from local.database import choose
 from local.sandbox import Sandbox
 from ops import keys, migrations, package
@@ -114,7 +114,7 @@ def forget_all() -> None:
     config.forget()
     auth.forget()
     limits.forget()
-    deliver.forget()
+    told.forget()
 
 
 @pytest.fixture

@@ -5,8 +5,7 @@ and what becomes of an error, is the front's business.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ValidationError
@@ -24,8 +23,7 @@ Handler = Callable[[Request[Input]], Reply]
 _IN_QUERY = frozenset({"GET", "DELETE"})
 
 
-@dataclass(frozen=True)
-class Contract(Generic[Input]):
+class Contract(NamedTuple, Generic[Input]):
     """What an endpoint promises for one method; the API's description is generated from it.
 
     `takes` is the model of the query (GET, DELETE) or of the body; `reads` makes the body's content of the request, by

@@ -16,6 +16,7 @@ import time
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO, Self, cast
 
 from local.bench.measure import Row, Samples, Section, Timer, best_of, compared, interleaved
@@ -113,13 +114,19 @@ def _leave_stale_bytecode(folder: Path) -> None:
 class Started:
     """A process that runs one function; ended on leaving."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, environment: Mapping[str, str] = MappingProxyType({})) -> None:
         """Returns when the function is ready. Raises RuntimeError when it does not start."""
         results, theirs = os.pipe()
         # Nothing is written beside the code, as on a platform where that is gone with the container.
         command = [sys.executable, "-I", "-S", "-B", str(_LAUNCHER), str(theirs)]
         self._process = subprocess.Popen(
-            command, cwd=folder, env={}, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, pass_fds=[theirs], bufsize=0
+            command,
+            cwd=folder,
+            env=dict(environment),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            pass_fds=[theirs],
+            bufsize=0,
         )
         os.close(theirs)
         self._results = os.fdopen(results, "rb")
@@ -127,6 +134,11 @@ class Started:
         if json.loads(self._results.readline() or b"{}") != {"ok": True}:
             self.__exit__()
             raise RuntimeError(f"{folder.name} does not start")
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
 
     def call(self, http: Mapping[str, Any]) -> dict[str, Any]:
         """Make one call and wait for its result."""
@@ -202,9 +214,9 @@ def rows(samples: Samples) -> list[Row]:
         compared("empty function (L)", empty, empty, "x L"),
         compared("import pymongo (M)", driver, empty, "x L"),
         compared("ready to refuse", samples["mint, ready to refuse"], empty, "x L", (2.6, 1.3)),
-        *(compared(f"first call: {name.partition(', ')[2]}", samples[name], empty, "x L") for name in refusals),
+        *(compared(name.partition(", ")[2], samples[name], empty, "x L") for name in refusals),
         compared("read ready", read, driver, "x M", (1.30, 0.95)),
         compared("write ready", write, driver, "x M", (1.65, 1.15)),
-        compared("read against the naive package", read, samples["balance, naive"], "x naive", (0.35, 0.20)),
-        compared("write against the naive package", write, samples["mint, naive"], "x naive", (0.35, 0.20)),
+        compared("read over naive package", read, samples["balance, naive"], "x naive", (0.35, 0.20)),
+        compared("write over naive package", write, samples["mint, naive"], "x naive", (0.35, 0.20)),
     ]

@@ -19,7 +19,7 @@ from getsmart.errors import (
     SupplyExhausted,
 )
 from getsmart.ids import new_id
-from getsmart.machine import ceiling, deliver
+from getsmart.machine import ceiling, told
 from getsmart.machine.recovery import refuse_while_recovering
 from getsmart.machine.send import resend, send
 from getsmart.metakeep import client, protocol
@@ -99,7 +99,7 @@ def _again(claim: Claim, row: TransactionRow) -> Accepted:
 
 
 def _concluded(row: TransactionRow) -> Accepted:
-    deliver.first_attempts(row["client_id"])
+    told.first_attempts(row["client_id"])
     return _answer(row, is_replay=False)
 
 

@@ -4,13 +4,11 @@ A failing endpoint is left alone but for one probe at the times of the schedule;
 follows in sequence. After five days without an answer, or at a 410, it is disabled and what waits is dead.
 """
 
-import os
 import random
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cache
 from typing import NamedTuple
 
 import pymongo
@@ -34,8 +32,6 @@ _SLOW_MS = 2_000
 _CHUNK = 200
 _GONE = 410
 _ROWS_IN_BOX = 20
-_KNOWN_SECONDS = 10.0
-_MOST_KNOWN = 1_000
 _THREADS, _DOUBTFUL_THREADS = 24, 16
 _MOST_DUE = 100
 
@@ -286,39 +282,8 @@ class Courier:
         return self.told
 
 
-@cache
-def _known(_process_id: int) -> dict[str, tuple[float, bool]]:
-    """Which clients have endpoints, and until when to believe it."""
-    return {}
-
-
-def forget() -> None:
-    """Look again who has endpoints."""
-    _known.cache_clear()
-
-
-def first_attempts(client_id: str) -> None:
-    """Number what was committed and make the first attempts, all within half a second; whatever fails is the tick's.
-
-    Never raises: what was committed is answered, told or not.
-    """
-    try:
-        if _has_endpoints(client_id):
-            _first_attempts(client_id)
-    except Exception as error:  # noqa: BLE001 - the call this belongs to has had its effect
-        log.failure("webhook.first_attempts_failed", error)
-
-
-def _has_endpoints(client_id: str) -> bool:
-    known = _known(os.getpid())
-    if client_id not in known or known[client_id][0] < clock.monotonic():
-        if len(known) >= _MOST_KNOWN:
-            known.clear()
-        known[client_id] = (clock.monotonic() + _KNOWN_SECONDS, bool(endpoints.find_subscribed(client_id)))
-    return known[client_id][1]
-
-
-def _first_attempts(client_id: str) -> None:
+def attempt_now(client_id: str) -> None:
+    """Number what was committed and tell this client's endpoints, all within half a second."""
     end = clock.monotonic() + BOX_SECONDS
     with pymongo.timeout(BOX_SECONDS):
         number.number_now(_ROWS_IN_BOX)

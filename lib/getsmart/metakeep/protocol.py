@@ -7,7 +7,6 @@ Two request forms are inferred rather than documented, and live in one function 
 
 import hashlib
 import json
-from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from getsmart.amounts import format_units
@@ -44,11 +43,14 @@ class Submitted(NamedTuple):
     explorer_url: str | None
 
 
-@dataclass(frozen=True)
-class ConsentNeeded:
+class ConsentNeeded(NamedTuple):
     """Nothing happens before the person approves; whoever holds the token can ask them, for ten minutes."""
 
-    token: str = field(repr=False)
+    token: str
+
+    def __repr__(self) -> str:
+        """Without the token: this may be logged."""
+        return "ConsentNeeded()"
 
 
 class Transfer(NamedTuple):

@@ -22,10 +22,10 @@ def cancel(caller: Caller, transaction_id: str) -> dict[str, Any]:
     if not caller.may(_scope(row)):
         raise ForbiddenScope(f"{caller.key_id} lacks {_scope(row)}")
     if row["status"] != "cancelled":
-        from getsmart.machine import deliver  # reading a transaction, by the same door, does without
+        from getsmart.machine import told  # reading a transaction, by the same door, does without
 
         row = cancel_unsent(row, caller.audit("cancel", clock.now()))
-        deliver.first_attempts(row["client_id"])
+        told.first_attempts(row["client_id"])
     if row["status"] != "cancelled":
         raise InvalidState(f"{transaction_id} is {row['status']}, or on its way")
     return objects.own_transaction(row, caller.client_id)

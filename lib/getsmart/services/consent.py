@@ -4,7 +4,7 @@ from typing import Any
 
 from getsmart import clock, objects
 from getsmart.errors import InvalidState, NotFound
-from getsmart.machine import deliver
+from getsmart.machine import told
 from getsmart.machine.consent import offer
 from getsmart.models import Caller, needs_consent
 from getsmart.stores import transactions
@@ -22,5 +22,5 @@ def report(caller: Caller, transaction_id: str, metakeep_transaction_id: str) ->
         raise InvalidState(f"{transaction_id} needs nobody's consent")
     line = caller.audit("consent", clock.now())
     row = offer(row, metakeep_transaction_id, line)
-    deliver.first_attempts(row["client_id"])
+    told.first_attempts(row["client_id"])
     return objects.own_transaction(row, caller.client_id)

@@ -7,7 +7,7 @@ from getsmart import clock, config, objects
 from getsmart.errors import InvalidRequest, InvalidState, LimitExceeded, NotFound
 from getsmart.hooks import MOST_ENDPOINTS, MOST_SECRETS, OVERLAP, EndpointRow, Mode, SecretVersion, current
 from getsmart.ids import new_id
-from getsmart.machine import deliver
+from getsmart.machine import deliver, told
 from getsmart.models import Caller, Event
 from getsmart.outbound import signing
 from getsmart.outbound.targets import TargetRefused, parse
@@ -42,7 +42,7 @@ def create(caller: Caller, url: str, event_types: Sequence[str] | None) -> dict[
     secret = _newest_secret(row)
     if not endpoints.insert(row):
         raise LimitExceeded(message=f"A client has at most {MOST_ENDPOINTS} endpoints.")
-    deliver.forget()
+    told.forget()
     return {**objects.endpoint(row), "secret": secret}
 
 
@@ -79,7 +79,7 @@ def update(
         line = caller.audit(action or "change", clock.now())
         if endpoints.change(row, {**changes, **secrets}, gone, line, event):
             if event is not None:
-                deliver.first_attempts(row["client_id"])
+                told.first_attempts(row["client_id"])
             shown = objects.endpoint(changed)
             return {**shown, "secret": _newest_secret(changed)} if action == "rotate" else shown
     raise InvalidState(f"{endpoint_id} is being changed by others")

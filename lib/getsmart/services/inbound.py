@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from getsmart import clock, config, log
 from getsmart.errors import InvalidState
-from getsmart.machine import consent, deliver
+from getsmart.machine import consent, told
 from getsmart.machine.settle import refresh
 from getsmart.metakeep import webhook
 from getsmart.metakeep.webhook import InboundEvent
@@ -52,7 +52,7 @@ def _apply(event: InboundEvent) -> str:
 
 def _told(row: TransactionRow) -> TransactionRow:
     """The row, of whose change its client is told at once."""
-    deliver.first_attempts(row["client_id"])
+    told.first_attempts(row["client_id"])
     return row
 
 

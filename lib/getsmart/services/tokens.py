@@ -1,6 +1,6 @@
 """Mint, transfer and burn: plain functions without a word of HTTP."""
 
-from getsmart import chain, config
+from getsmart import config
 from getsmart.amounts import BADGE_REWARD
 from getsmart.errors import InvalidRequest, InvalidState, NotFound
 from getsmart.machine.claim import Draft, place
@@ -80,6 +80,8 @@ def transfer_from_wallet(
             field = "to_address" if to_address else "to_wallet_id"
             raise InvalidRequest.field(field, "must not be the wallet that pays")
         path, body = protocol.transfer(_contract(), recipient, amount, holder=origin["email"])
+        from getsmart import chain  # only here: a mint does without
+
         block = chain.head() if chain.is_configured() else None
         hold = origin["_id"]
         return Draft("transfer", amount, _party(origin), target, hold, path, body, reason, from_block=block)

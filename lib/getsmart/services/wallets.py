@@ -5,7 +5,7 @@ from typing import Any
 from getsmart import clock, log, objects
 from getsmart.errors import Internal, InvalidState
 from getsmart.ids import new_id
-from getsmart.machine import deliver
+from getsmart.machine import told
 from getsmart.metakeep import client, protocol
 from getsmart.models import Caller, Event, WalletLink, WalletRow
 from getsmart.replies import dump_json
@@ -38,7 +38,7 @@ def create(
     row = _row(email, address, link)
     if wallets.insert(row):
         log.event("wallet.created", wallet_id=row["_id"], client_id=caller.client_id)
-        deliver.first_attempts(caller.client_id)
+        told.first_attempts(caller.client_id)
         return objects.wallet(row, caller.client_id), True
     wallets.revive(address, email)
     winner = wallets.find_by_email(email)
@@ -76,7 +76,7 @@ def _linked(row: WalletRow, link: WalletLink, label: str | None, metadata: dict[
     client_id = link["client_id"]
     if not any(known["client_id"] == client_id for known in row["links"]):
         wallets.link(row["_id"], link, _event(row, link))
-        deliver.first_attempts(client_id)
+        told.first_attempts(client_id)
     changes = {name: value for name, value in (("label", label), ("metadata", metadata)) if value is not None}
     if changes:
         wallets.describe(row["_id"], client_id, changes, {**link["audit"][0], "what": "describe"})
