@@ -6,17 +6,15 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pygal  # type: ignore[import-untyped]
+from pygal.style import CleanStyle  # type: ignore[import-untyped]
 from rich.console import Console
 from rich.table import Column, Table
 
 from local.bench.measure import Row, Section
 
 # pygal hooks into imports for plugins, which we have none of, in a way that Python 3.12 takes no more.
-_finders = list(sys.meta_path)
-import pygal  # type: ignore[import-untyped]  # noqa: E402
-from pygal.style import CleanStyle  # type: ignore[import-untyped]  # noqa: E402
-
-sys.meta_path[:] = _finders
+sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder).__name__ != "PluginImportFixer"]
 
 _HEAD = ("what", "measured", "ratio", "quartiles", "of", "must", "aim")
 _PAGE = """<!doctype html>
