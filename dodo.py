@@ -118,6 +118,41 @@ def task_stage() -> Task:
     return program("ops.stage")
 
 
+def task_tools() -> Task:
+    """install the Debian packages that the tests use, as root: sudo ./doit tools"""
+    return program("ops.pipeline.tools")
+
+
+def task_replicaset() -> Task:
+    """make the mongod of MONGODB_URI a replica set of one, which transactions need (the pipeline's own database)"""
+    return program("local.replicaset")
+
+
+def task_workflows() -> Task:
+    """check .github offline: published schemas, actionlint, zizmor"""
+    return program("ops.pipeline.workflows")
+
+
+def task_doctl() -> Task:
+    """install doctl and its serverless plugin, in the version that is pinned by its digest"""
+    return program("ops.pipeline.install")
+
+
+def task_release() -> Task:
+    """build what is deployed once, as one archive with a manifest: release [FILE]"""
+    return program("ops.pipeline.release")
+
+
+def task_deploy() -> Task:
+    """deploy with doctl: deploy ENVIRONMENT [--colour idle|blue|green] [--release FILE] [--env FILE]"""
+    return program("ops.pipeline.deploy")
+
+
+def task_announce() -> Task:
+    """the announcement of the newest deployment, for GitHub Discussions: announce [ENVIRONMENT] [--promoted]"""
+    return program("ops.pipeline.announce")
+
+
 def task_openapi() -> Task:
     """describe the API from the code: docs/openapi.json and the copy that ops/openapi serves; --check only compares"""
     return program("ops.openapi")

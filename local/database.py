@@ -176,21 +176,29 @@ class MongodDatabase(_OwnServer):
 
     def prepare(self, deadline: float) -> None:
         """Make it a replica set at this port, or move the one it was to this port, and wait for its primary."""
-        members = [{"_id": 0, "host": f"{_HOST}:{self.port}"}]
-        with MongoClient[dict[str, Any]](self.uri, serverSelectionTimeoutMS=5_000) as client:
-            try:
-                client.admin.command("replSetInitiate", {"_id": self.replica_set, "members": members})
-            except OperationFailure as error:
-                if error.code != _ALREADY_INITIALIZED:
-                    raise
-                config = client.admin.command("replSetGetConfig")["config"]
-                if config["members"][0]["host"] != members[0]["host"]:
-                    moved = {**config, "version": config["version"] + 1, "members": members}
-                    client.admin.command("replSetReconfig", moved, force=True)
-            while not client.admin.command("hello")["isWritablePrimary"]:
-                if time.monotonic() > deadline:
-                    raise ServerSelectionTimeoutError("the replica set of one has no primary")
-                time.sleep(_POLL_SECONDS)
+        make_replica_set(self.uri, self.replica_set, f"{_HOST}:{self.port}", deadline)
+
+
+def make_replica_set(uri: str, name: str, host: str, deadline: float) -> None:
+    """Make the mongod at `uri` a replica set of one, reached as `host`, and wait for its primary; any number of times.
+
+    Raises PyMongoError, also when `deadline` (of the monotonic clock) passes.
+    """
+    members = [{"_id": 0, "host": host}]
+    with MongoClient[dict[str, Any]](uri, serverSelectionTimeoutMS=5_000) as client:
+        try:
+            client.admin.command("replSetInitiate", {"_id": name, "members": members})
+        except OperationFailure as error:
+            if error.code != _ALREADY_INITIALIZED:
+                raise
+            config = client.admin.command("replSetGetConfig")["config"]
+            if config["members"][0]["host"] != host:
+                moved = {**config, "version": config["version"] + 1, "members": members}
+                client.admin.command("replSetReconfig", moved, force=True)
+        while not client.admin.command("hello")["isWritablePrimary"]:
+            if time.monotonic() > deadline:
+                raise ServerSelectionTimeoutError("the replica set of one has no primary")
+            time.sleep(_POLL_SECONDS)
 
 
 def choose(data_dir: Path, environment: Mapping[str, str], port: int = 0) -> Database:

@@ -1,7 +1,8 @@
 """A copy of the project as it is deployed: what the deployer reads and nothing else, with webSecure where it is wanted.
 
 A variable that is unset refuses a whole deployment, so project.yml itself cannot say "this secret, or none": it leaves
-webSecure out, which is off. The copy has it in every function on the web when WEB_SECURE holds a value.
+webSecure out, which is off. The copy has it in every function on the web when WEB_SECURE holds a value. It lacks what
+the configured scheme of inbound webhooks does not read and nobody has set, and names the one namespace it may go to.
 """
 
 import argparse
@@ -17,27 +18,54 @@ from ops.deployer_template import TemplateError
 from ops.functions import PACKAGES_FOLDER, PROJECT_FILE, ROOT
 
 VARIABLE = "WEB_SECURE"
+_SCHEME = "METAKEEP_WEBHOOK_SCHEME"
+# What only the other scheme reads: the library asks for the variables of the configured one.
+_OF_THE_OTHER = {
+    "p256": ("METAKEEP_WEBHOOK_SECRETS",),
+    "standard": ("METAKEEP_WEBHOOK_SENDER_KEYS", "METAKEEP_WEBHOOK_HOST", "METAKEEP_WEBHOOK_PATH"),
+}
 _ON_THE_WEB = re.compile(r"^( +)web: (?:raw|true)$", re.MULTILINE)
 _NOT_COPIED = shutil.ignore_patterns("__pycache__", "__deployer__.zip", ".built")
 
 
-def project_file(text: str, values: Mapping[str, str]) -> str:
-    """project.yml for these values: the secret goes below each `web:` line, still as a name."""
-    if not values.get(VARIABLE):
-        return text
-    return _ON_THE_WEB.sub(rf"\g<0>\n\1webSecure: '${{{VARIABLE}}}'", text)
+def left_out(values: Mapping[str, str]) -> set[str]:
+    """The variables that need no value: those of the scheme of inbound webhooks that is not configured, where unset."""
+    return {name for name in _OF_THE_OTHER.get(values.get(_SCHEME, ""), ()) if not values.get(name)}
 
 
-def stage(target: Path, values: Mapping[str, str], root: Path = ROOT) -> list[str]:
-    """Lay the copy at `target`, which must not exist or be empty; returns what the deployer would refuse in it.
+def project_file(text: str, values: Mapping[str, str], namespace: str | None = None) -> str:
+    """project.yml for these values: the secret goes below each `web:` line, still as a name.
+
+    The deployer refuses any namespace but the one that is named: it is asked for by `targetNamespace`.
+    """
+    for name in left_out(values):
+        text = re.sub(rf"^ +{name}: .*\n", "", text, flags=re.MULTILINE)
+    if values.get(VARIABLE):
+        text = _ON_THE_WEB.sub(rf"\g<0>\n\1webSecure: '${{{VARIABLE}}}'", text)
+    return text if namespace is None else text.replace("\npackages:", f"\ntargetNamespace: {namespace}\npackages:", 1)
+
+
+def lay_out(target: Path, root: Path = ROOT) -> None:
+    """Copy what is deployed to `target`, which must not exist or be empty. Raises FileExistsError.
 
     lib/build comes along, so that the deployer's run of lib/build.sh has nothing to download.
     """
     for folder in (PACKAGES_FOLDER, "lib"):
         shutil.copytree(root / folder, target / folder, ignore=_NOT_COPIED)
-    text = (root / PROJECT_FILE).read_text(encoding="utf-8")
-    (target / PROJECT_FILE).write_text(project_file(text, values), encoding="utf-8")
-    return deployer_rules.problems(target, values)
+    shutil.copyfile(root / PROJECT_FILE, target / PROJECT_FILE)
+
+
+def fit(folder: Path, values: Mapping[str, str], namespace: str | None = None) -> list[str]:
+    """Make the project.yml of a copy that of these values; returns what the deployer would refuse in the copy."""
+    path = folder / PROJECT_FILE
+    path.write_text(project_file(path.read_text(encoding="utf-8"), values, namespace), encoding="utf-8")
+    return deployer_rules.problems(folder, values)
+
+
+def stage(target: Path, values: Mapping[str, str], root: Path = ROOT) -> list[str]:
+    """Lay the copy at `target` and fit it to the values; returns what the deployer would refuse in it."""
+    lay_out(target, root)
+    return fit(target, values)
 
 
 def main(arguments: list[str]) -> int:

