@@ -74,12 +74,12 @@ def task_test() -> Task:
 
 
 def task_serve() -> Task:
-    """run the whole system here until Ctrl-C (--port N, --data DIR, --fresh, --isolated, --platform-limits)"""
+    """run the whole system here until Ctrl-C (--port N, --data DIR, --fresh, --in-process, --platform-limits)"""
     return program("local.serve")
 
 
 def task_demo() -> Task:
-    """start the system on free ports, walk through the product's story and print it as a table"""
+    """start the system on free ports, functions in process, walk through the product's story, print it as a table"""
     return program("local.demo")
 
 

@@ -10,6 +10,7 @@ a remote build has nothing else. Exit 1 with one line when it fails; what was bu
 """
 
 import compileall
+import fcntl
 import hashlib
 import os
 import py_compile
@@ -17,6 +18,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
@@ -140,13 +143,23 @@ def main() -> int:
         sys.stderr.write("build.py: needs Python 3.11\n")
         return 1
     try:
-        for kind, lock in KINDS.items():
-            build_kind(BUILD / kind, ROOT / lock)
-        build_library(ROOT / "getsmart", BUILD / "getsmart")
+        with alone(BUILD):
+            for kind, lock in KINDS.items():
+                build_kind(BUILD / kind, ROOT / lock)
+            build_library(ROOT / "getsmart", BUILD / "getsmart")
     except (OSError, subprocess.CalledProcessError, py_compile.PyCompileError) as error:
         sys.stderr.write(f"build.py: {error}\n")
         return 1
     return 0
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Wait for whoever reads or changes the folder; serving/unpack.py takes the same lock."""
+    folder.mkdir(exist_ok=True)
+    with (folder / ".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def build_kind(target: Path, lock: Path) -> None:

@@ -132,6 +132,11 @@ class _OwnServer(ABC):
 class EmbeddedDatabase(_OwnServer):
     """The embedded server: MongoDB's wire protocol on WiredTiger, a one-node replica set, as a process of its own."""
 
+    def __init__(self, data_dir: Path, port: int = 0, *, is_durable: bool = True) -> None:
+        """Not durable is for what is thrown away: a kill -9 loses acknowledged commits."""
+        super().__init__(data_dir, port)
+        self._durability = ("--sync-on-commit",) if is_durable else ()
+
     @property
     def storage(self) -> Path:
         """Where the server keeps its files."""
@@ -143,11 +148,11 @@ class EmbeddedDatabase(_OwnServer):
         return f"mongodb://{_HOST}:{self.port}/?retryWrites=false&w=majority"
 
     def command(self) -> Sequence[str]:
-        """Always with --sync-on-commit: without it a kill -9 loses acknowledged commits."""
+        """With --sync-on-commit, unless all of it may be lost."""
         return [
             str(Path(sys.executable).with_name("secantusd-py")),
             *("--host", _HOST, "--port", str(self.port), "--storage-path", str(self.storage)),
-            *("--sync-on-commit", "--log-level", "WARNING"),
+            *(*self._durability, "--log-level", "WARNING"),
         ]
 
     def prepare(self, deadline: float) -> None:

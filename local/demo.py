@@ -1,4 +1,7 @@
-"""`python -m local.demo`: the story of the product, from the first wallet to the books, on a system of its own."""
+"""`python -m local.demo`: the story of the product, from the first wallet to the books, on a system of its own.
+
+Functions run in the gateway's process: the walk shall be quick, and need no build.
+"""
 
 import queue
 import sys

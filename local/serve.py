@@ -1,4 +1,7 @@
-"""`python -m local.serve`: the whole system on this machine until Ctrl-C; its data is kept between runs."""
+"""`python -m local.serve`: the whole system on this machine until Ctrl-C; its data is kept between runs.
+
+Functions are built and run as on the platform, each in processes of its own, unless told otherwise.
+"""
 
 import argparse
 import fcntl
@@ -21,7 +24,6 @@ from local.processes import Child, ChildFailed
 from local.stack import GATEWAY, OWNED, ROOT, WEBHOOK_HOST, Facts, Ports, Stack
 from ops import package
 from ops.functions import ProjectError
-from serving.unpack import building
 
 _SANDBOX_PORT, _RPC_PORT = 8081, 8545
 _FAREWELL_SECONDS = 10.0
@@ -33,24 +35,22 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=8080, help="of the gateway; 0 takes free ports for everything")
     parser.add_argument("--data", type=Path, default=ROOT / ".local", help="where the data is kept")
     parser.add_argument("--fresh", action="store_true", help="forget the data of earlier runs first")
-    mode = parser.add_mutually_exclusive_group()
-    mode.add_argument("--in-process", action="store_true", help="functions in one process: fast (the default)")
-    mode.add_argument("--isolated", action="store_true", help="each function built, limited and in its own process")
+    parser.add_argument("--in-process", action="store_true", help="all functions in one process: fast, less faithful")
     parser.add_argument("--platform-limits", action="store_true", help="600 calls a minute, 120 at a time")
     parser.add_argument("--workers", type=int, default=0, help="with --in-process: as the container, so many processes")
     options = parser.parse_args(arguments)
-    if options.workers and (options.isolated or options.platform_limits):
-        parser.error("--workers goes with --in-process alone")
+    if options.workers and (options.platform_limits or not options.in_process):
+        parser.error("--workers goes with --in-process, and not with --platform-limits")
     data: Path = options.data.resolve()
     try:
         with interruptible(), _alone(data):
             if options.fresh:
                 forget(data)
-            if options.isolated:
+            if not options.in_process:
                 _build()
             ports = Ports.free() if options.port == 0 else Ports(options.port, _SANDBOX_PORT, _RPC_PORT)
-            how = {name: getattr(options, name) for name in ("isolated", "platform_limits", "workers")}
-            _serve(data, ports, **how)
+            how = {"platform_limits": options.platform_limits, "workers": options.workers}
+            _serve(data, ports, isolated=not options.in_process, **how)
     except (ChildFailed, package.PackageError, ProjectError, OSError) as error:
         print(f"serve: {error}", file=sys.stderr)
         return 1
@@ -110,9 +110,11 @@ def forget(data: Path) -> None:
 def _build() -> None:
     """Build the functions as for a deployment; a moment when their dependencies are what they were."""
     _say("building the functions ...")
-    with building():
+    try:
         package.build()
-        package.write_includes()
+    except package.PackageError as error:
+        raise package.PackageError(f"{error}; --in-process serves without a build") from error
+    package.write_includes()
 
 
 def _serve(data: Path, ports: Ports, **mode: Any) -> None:

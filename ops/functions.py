@@ -1,7 +1,7 @@
 """The functions of this project, as project.yml declares them and packages/ holds them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,7 +29,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Function:
-    """One function: where it is, how it is reached, its limits, and the names of the variables it is given."""
+    """One function: where it is, how it is reached, its limits, and the variables it is given."""
 
     package: str
     name: str
@@ -41,7 +41,8 @@ class Function:
     timeout_ms: int
     memory_mb: int
     logs_kb: int
-    environment: tuple[str, ...]
+    environment: Mapping[str, str] = field(hash=False)
+    """By name the text in project.yml: a literal, or one in which the deployer puts values in."""
     schedule: Schedule | None
 
     @property
@@ -77,7 +78,7 @@ def _declared(root: Path) -> tuple[Function, ...]:
     try:
         project = yaml.safe_load((root / PROJECT_FILE).read_text(encoding="utf-8"))
         return tuple(
-            _function(root, package["name"], entry)
+            _function(root, package["name"], entry, _environment(project, package, entry))
             for package in project["packages"]
             for entry in package.get("functions") or []
         )
@@ -85,7 +86,15 @@ def _declared(root: Path) -> tuple[Function, ...]:
         raise ProjectError(f"{PROJECT_FILE} cannot be read as a project: {type(error).__name__}: {error}") from error
 
 
-def _function(root: Path, package: str, entry: Mapping[str, Any]) -> Function:
+def _environment(*clauses: Mapping[str, Any]) -> dict[str, str]:
+    """The variables of project, package and function as the platform merges them: the nearest wins."""
+    merged = {name: text for clause in clauses for name, text in (clause.get("environment") or {}).items()}
+    if wrong := [name for name, text in merged.items() if not isinstance(text, str)]:
+        raise TypeError(f"environment: {', '.join(wrong)} has to be a string")
+    return merged
+
+
+def _function(root: Path, package: str, entry: Mapping[str, Any], environment: Mapping[str, str]) -> Function:
     limits = entry["limits"]
     triggers = entry.get("triggers") or []
     return Function(
@@ -97,6 +106,6 @@ def _function(root: Path, package: str, entry: Mapping[str, Any]) -> Function:
         timeout_ms=limits["timeout"],
         memory_mb=limits["memory"],
         logs_kb=limits["logs"],
-        environment=tuple(entry.get("environment") or {}),
+        environment=environment,
         schedule=Schedule(triggers[0]["name"], triggers[0]["sourceDetails"]["cron"]) if triggers else None,
     )

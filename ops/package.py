@@ -26,6 +26,7 @@ from ops import budgets, deployer_files, deployer_rules, functions
 from ops.budgets import Kind
 from ops.deployer_template import TemplateError
 from ops.functions import ENTRY_FILE, HANDLER_FILE, ROOT, Function
+from serving.unpack import building
 
 BUILD = Path("lib/build")
 # A function that reaches one of these calls the provider or the chain ...
@@ -113,18 +114,19 @@ def include_of(function: Function, root: Path = ROOT) -> str:
 
 
 def write_includes(root: Path = ROOT) -> list[Path]:
-    """Bring every `.include` up to date; returns those that changed."""
+    """Bring every `.include` up to date while nobody reads them; returns those that changed."""
     changed = []
-    for function in functions.load(root):
-        path = function.path / ".include"
-        if not path.is_file() or path.read_text() != include_of(function, root):
-            path.write_text(include_of(function, root))
-            changed.append(path)
+    with building(root):
+        for function in functions.load(root):
+            path = function.path / ".include"
+            if not path.is_file() or path.read_text() != include_of(function, root):
+                path.write_text(include_of(function, root))
+                changed.append(path)
     return changed
 
 
 def build(root: Path = ROOT) -> None:
-    """Run lib/build.sh as the deployer does. Raises PackageError when it fails."""
+    """Run lib/build.sh as the deployer does; it waits for readers. Raises PackageError when it fails."""
     done = subprocess.run([str(root / "lib/build.sh")], cwd=root / "lib", check=False)
     if done.returncode:
         raise PackageError("lib/build.sh failed")
@@ -157,8 +159,9 @@ def pack(function: Function, target: Path) -> Package:
 
 
 def pack_all(folder: Path, root: Path = ROOT) -> list[Package]:
-    """Pack every function into `folder`."""
-    return [pack(function, folder / f"{function.package}-{function.name}.zip") for function in functions.load(root)]
+    """Pack every function into `folder`, all from one build."""
+    with building(root, shared=True):
+        return [pack(function, folder / f"{function.package}-{function.name}.zip") for function in functions.load(root)]
 
 
 def problems(packages: Sequence[Package], root: Path = ROOT) -> list[str]:

@@ -1,6 +1,6 @@
 """From a URL to a function and back, with the platform's answers where there is no function or a broken one."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -46,8 +46,8 @@ class Function(Protocol):
         """What it may print in one call."""
 
     @property
-    def environment(self) -> tuple[str, ...]:
-        """The names of the variables it is given."""
+    def environment(self) -> Mapping[str, str]:
+        """The variables it is given: by name the text of project.yml, a literal or one to put values in."""
 
 
 class Callee(Protocol):

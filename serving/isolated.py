@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
+from ops.functions import ROOT
 from serving.answer import BAD_MESSAGE, PROCESSING, PlatformError
 from serving.gateway import Function
 from serving.loader import RESULT_BYTES, Context, context_of
@@ -44,7 +45,7 @@ class Isolation(AbstractContextManager["Isolation"]):
         policy: Policy | None = None,
         wait_seconds: float = WAIT_SECONDS,
     ) -> None:
-        """Functions get from `environment` what project.yml declares for them; callers wait `wait_seconds`.
+        """Functions get what project.yml declares for them, with values of `environment`; callers wait `wait_seconds`.
 
         Raises NotBuilt without a Python of the version that the functions are built for.
         """
@@ -58,8 +59,7 @@ class Isolation(AbstractContextManager["Isolation"]):
         """Unpack a function. Raises NotBuilt."""
         with building(shared=True):
             code = self._store.unpack(function.path, _files(function))
-        given = {name: self._environment.get(name, "") for name in function.environment}
-        environment = {name: value for name, value in given.items() if value}  # the deployer knows no empty ones
+        environment = _given(function.environment, self._environment)
         route = f"{function.package}/{function.name}"
         plan = Plan(route, code, environment, function.memory_mb * 1_048_576, function.logs_kb * 1_024, self._python)
         return Isolated(function.package, function.name, function.timeout_ms, plan, self)
@@ -144,6 +144,14 @@ def _interpreter(version: tuple[int, ...] = sys.version_info[:2]) -> str:
     if found is None:
         raise NotBuilt("the isolated mode needs python3.11 on PATH: that is what functions are built for")
     return found
+
+
+def _given(declared: Mapping[str, str], values: Mapping[str, str]) -> dict[str, str]:
+    """What a function finds in its environment; what lacks a value, or is empty, is left out: nobody can deploy it."""
+    from ops.deployer_template import render  # here: the container does without
+
+    found = {name: render(text, values, ROOT) for name, text in declared.items()}
+    return {name: one.text for name, one in found.items() if one.text and not one.unresolved}
 
 
 def _files(function: Function) -> dict[str, Path]:

@@ -87,7 +87,7 @@ def unlisted(function: Path) -> dict[str, Path]:
 
 @contextmanager
 def building(root: Path = ROOT, *, shared: bool = False) -> Iterator[None]:
-    """Hold the project's lib/build: alone to change it, `shared` to read it."""
+    """Hold the project's lib/build: alone to change what is read with it, `shared` to read it. lib/build.py waits."""
     folder = root / "lib/build"
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("a") as lock:

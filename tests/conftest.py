@@ -17,7 +17,6 @@ from getsmart.machine import told
 from local.database import choose
 from local.sandbox import Sandbox
 from ops import keys, migrations, package
-from serving.unpack import building
 from tests.money import Bench
 from tests.receiver import Receiver, receiving
 from tests.support import Client, Provider, Time, unique
@@ -35,9 +34,8 @@ def _recursion_limit() -> None:
 
 @pytest.fixture(scope="session")
 def built() -> None:
-    """What functions share, as a deployment builds it; one process at a time, and in a moment where it is current."""
-    with building():
-        package.build()
+    """What functions share, as a deployment builds it; in a moment where it is current."""
+    package.build()
 
 
 @pytest.fixture(scope="session")

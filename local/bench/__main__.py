@@ -7,6 +7,7 @@ or a part could not be measured.
 import argparse
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -46,7 +47,9 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="./doit bench", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="part", help=", ".join(PARTS))
     parser.add_argument("--quick", action="store_true", help="few rounds: to see that it works, not to quote")
-    parser.add_argument("--rows", type=int, default=100_000, help="how far the collections grow; 1000000 takes a while")
+    parser.add_argument(
+        "--rows", type=int, default=100_000, help="how far collections grow; 1000000 takes half an hour"
+    )
     parser.add_argument("--html", type=Path, default=ROOT / ".local/bench.html", help="where the page goes")
     options = parser.parse_args(arguments)
     options.parts = options.parts or list(PARTS)
@@ -69,25 +72,27 @@ def _sections(options: argparse.Namespace, folder: Path) -> Iterator[Section | s
         rounds = {"cold": 21, "warm": 15, "signing": 5, "throughput": 5, "growth": 9}
         few = {"cold": 3, "warm": 3, "signing": 1, "throughput": 1, "growth": 3}
         rows = min(options.rows, 10_000) if quick else options.rows
-        ways: dict[str, Callable[[int, Callable[[], object]], Section]] = {
+        ways: dict[str, Callable[[int, Progress], Section]] = {
             "cold": lambda number, tick: cold.run(_new(folder, "cold"), number, tick),
             "warm": lambda number, tick: warm.run(on(), _new(folder, "warm"), number, tick),
             "signing": signing.run,
             "throughput": lambda number, tick: throughput.run(
                 on(), _new(folder, "http"), number, 1 if quick else 6, tick
             ),
-            "growth": lambda number, tick: growth.run(on(), number, rows, tick),
+            "growth": lambda number, tick: growth.run(on(), _new(folder, "growth"), number, rows, tick.tell),
         }
         for part in options.parts:
-            with Console(stderr=True).status(f"measuring: {part}") as status:
+            console = Console(stderr=True)
+            with console.status(f"measuring: {part}") as status:
+                show = status.update if console.is_terminal else Lines(console.print)
                 try:
-                    yield ways[part]((few if quick else rounds)[part], Progress(part, status.update))
+                    yield ways[part]((few if quick else rounds)[part], Progress(part, show))
                 except (throughput.Missing, RuntimeError, ChildFailed) as error:
                     yield f"{part} could not be measured: {error}"
 
 
 class Progress:
-    """Shows how many rounds of a part are done."""
+    """Shows how many rounds of a part are done, or what it does."""
 
     def __init__(self, part: str, show: Callable[[str], object]) -> None:
         self._part, self._show, self._done = part, show, 0
@@ -95,7 +100,26 @@ class Progress:
     def __call__(self) -> None:
         """One more."""
         self._done += 1
-        self._show(f"measuring: {self._part}, {self._done}")
+        self.tell(str(self._done))
+
+    def tell(self, what: str) -> None:
+        """What is being done."""
+        self._show(f"measuring: {self._part}, {what}")
+
+
+class Lines:
+    """Progress where it cannot be shown in place: a line now and then."""
+
+    every_seconds = 20.0
+
+    def __init__(self, show: Callable[[str], object]) -> None:
+        self._show, self._next = show, 0.0
+
+    def __call__(self, what: str) -> None:
+        """Show it, unless the last line is young."""
+        if time.monotonic() >= self._next:
+            self._show(what)
+            self._next = time.monotonic() + self.every_seconds
 
 
 def _new(folder: Path, name: str) -> Path:

@@ -1,124 +1,240 @@
-"""What reads cost as the collections grow, where the database has an index for them."""
+"""What reads cost as the collections grow, where the database has an index for them.
 
+One database a size, all in one server, read in turn, so that a machine that drifts drifts for all of them. Rows go in
+first and migrations build their indexes afterwards, in a server that does not sync each commit: nothing is kept.
+Each client has twenty rows of a kind whatever the size, spread over all of them: what grows is what others have.
+"""
+
+import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import cycle
+from pathlib import Path
 from typing import Any
 
 from bson import Decimal128
 from pymongo import MongoClient
+from pymongo.database import Database
+from pymongo.monitoring import CommandListener, CommandStartedEvent
 
-from local.bench.measure import Row, Samples, Section, Series, best_of, interleaved, milliseconds, ratios, timed
-from local.bench.stage import DATABASE, Stage
+from local.bench.measure import Row, Samples, Section, Series, best_of, milliseconds, ratios, timed
+from local.bench.stage import Stage
 from local.bench.warm import often, quiet
+from local.database import EmbeddedDatabase
+from ops import keys, migrations
 
 _SIZES = (1_000, 10_000, 100_000, 1_000_000)
-_CALLS = 20
-_CHUNK = 5_000
+_OWN = 20  # rows of a kind that one client has; a sample is a call for each
+_BATCH = 1_000
 _START = datetime(2026, 1, 1, tzinfo=UTC)
+_SCOPES = ("wallets:read", "tokens:read")
+
+Tell = Callable[[str], object]
 
 
-def run(stage: Stage, rounds: int, most: int, progress: Callable[[], object]) -> Section:
-    """Reads of the oldest wallet with so many others beside it, up to `most`."""
-    wallet = stage.wallet(0)
-    stage.mint(wallet, "growth")
-    events = {
-        "wallets/balance": stage.event(f"wallet_id={wallet}"),
-        "wallets/get": stage.event(f"wallet_id={wallet}"),
-        "wallets/statement": stage.event(f"wallet_id={wallet}"),
-        "tokens/transactions": stage.event(f"wallet_id={wallet}"),
-    }
+def run(stage: Stage, folder: Path, rounds: int, most: int, tell: Tell) -> Section:
+    """Reads of one client's rows among so many of others, up to `most` in each collection."""
+    sizes = [size for size in _SIZES if size <= most]
+    server = EmbeddedDatabase(folder, is_durable=False)
     found: dict[int, Samples] = {}
-    with MongoClient[dict[str, Any]](stage.uri) as client, quiet():
-        done = 0
-        for size in (one for one in _SIZES if one <= most):
-            for first in range(done, size, _CHUNK):
-                _insert(client[DATABASE], first, min(first + _CHUNK, size))
-                progress()
-            done = size
-            timers = {
-                route: best_of(3, timed(often(_CALLS, partial(stage.call, route, event))))
-                for route, event in events.items()
-            }
-            found[size] = interleaved(timers, rounds)
+    try:
+        uri = server.start()
+        with quiet(), _elsewhere(uri):
+            grown = [Grown(stage, uri, size, tell) for size in sizes]
+            timers = {one.size: {name: one.timer(name) for name in one.reads} for one in grown}
+            found = {size: {name: [] for name in timers[size]} for size in sizes}
+            for number in range(rounds):
+                tell(f"round {number + 1} of {rounds}")
+                for one in grown:
+                    one.enter()
+                    for name, timer in timers[one.size].items():
+                        found[one.size][name].append(timer())
+    finally:
+        server.stop()
     least, largest = min(found), max(found)
+    names = list(found[least])
     return Section(
         "Growth",
-        [_row(route, found[largest][route], found[least][route], largest, least) for route in events],
-        series=[Series(route, tuple(_points(found, route))) for route in events],
+        [_row(name, found[largest][name], found[least][name], largest, least) for name in names],
+        series=[Series(name, tuple(_points(found, name))) for name in names],
         axes=("rows", "ms a call"),
     )
 
 
-def _row(route: str, large: list[float], small: list[float], largest: int, least: int) -> Row:
+@contextmanager
+def _elsewhere(uri: str) -> Iterator[None]:
+    """The functions talk to another server meanwhile."""
+    before = {name: os.environ[name] for name in ("MONGODB_URI", "MONGODB_DATABASE")}
+    os.environ["MONGODB_URI"] = uri
+    _forget()
+    try:
+        yield
+    finally:
+        os.environ.update(before)
+        _forget()
+
+
+def _forget() -> None:
+    from getsmart import config, mongo
+
+    mongo.forget()
+    config.forget()
+
+
+class Grown:
+    """One database with so many rows in each collection, and the reads of one of its clients."""
+
+    def __init__(self, stage: Stage, uri: str, size: int, tell: Tell) -> None:
+        """Fill it: some minutes for a million rows."""
+        self.size = size
+        self._stage = stage
+        self._name = f"grown{size}"
+        with MongoClient[dict[str, Any]](uri, event_listeners=[_Indexing(size, tell)]) as client:
+            _fill(client[self._name], size, tell)
+            migrations.up(uri, self._name)
+        self.enter()
+        self._token = keys.create(client_id=_client(0, size), scopes=_SCOPES, limits=keys.NO_LIMITS).token
+        own = range(0, size, size // _OWN)
+        wallets = [f"wallet_id={_id('wlt', number)}" for number in own]
+        self.reads: dict[str, tuple[str, list[str]]] = {
+            "balance": ("wallets/balance", wallets),
+            "wallet by id": ("wallets/get", wallets),
+            "wallet by e-mail": ("wallets/get", [f"email={_email(number)}" for number in own]),
+            "wallet by address": ("wallets/get", [f"address={_address(number)}" for number in own]),
+            "wallets of a client": ("wallets/list", [""]),
+            "statement": ("wallets/statement", wallets),
+            "transaction": ("tokens/transaction", [f"transaction_id={_id('txn', number)}" for number in own]),
+            "transactions of a wallet": ("tokens/transactions", wallets),
+            "transactions of a client": ("tokens/transactions", [""]),
+        }
+
+    def enter(self) -> None:
+        """Make it the one that functions read."""
+        os.environ["MONGODB_DATABASE"] = self._name
+        _forget()
+
+    def timer(self, name: str) -> Callable[[], float]:
+        """Twenty calls, one for each row where it is of one row; the best of three, and none that connects."""
+        route, queries = self.reads[name]
+        events = cycle([self._stage.event(query, token=self._token) for query in queries])
+        once = partial(self._call, route, events)
+        best = best_of(3, timed(often(_OWN, once)))
+
+        def measure() -> float:
+            once()
+            return best()
+
+        return measure
+
+    def _call(self, route: str, events: Iterator[dict[str, Any]]) -> None:
+        self._stage.call(route, next(events))
+
+
+class _Indexing(CommandListener):
+    """Tells of each index as its building begins."""
+
+    def __init__(self, size: int, tell: Tell) -> None:
+        self._size, self._tell, self._count = size, tell, 0
+
+    def started(self, event: CommandStartedEvent) -> None:
+        """One more, if it is one."""
+        if event.command_name == "createIndexes":
+            self._count += 1
+            self._tell(f"{self._size:,} rows: index {self._count}, of {event.command['createIndexes']}")
+
+    def succeeded(self, event: Any) -> None:
+        """Nothing to tell."""
+
+    def failed(self, event: Any) -> None:
+        """Whoever asked for it is told."""
+
+
+def _row(name: str, large: list[float], small: list[float], largest: int, least: int) -> Row:
     ratio, spread = ratios(large, small)
-    each = [one / _CALLS for one in large]
-    return Row(f"{route} at {largest:,} rows", milliseconds(each), ratio, spread, f"x {least:,} rows", 1.3, 1.1)
+    each = [one / _OWN for one in large]
+    return Row(f"{name}, {largest:,} rows", milliseconds(each), ratio, spread, f"x {least:,} rows", 1.3, 1.1)
 
 
-def _points(found: dict[int, Samples], route: str) -> Iterator[tuple[float, float]]:
+def _points(found: dict[int, Samples], name: str) -> Iterator[tuple[float, float]]:
     for size, samples in found.items():
-        yield float(size), sorted(samples[route])[len(samples[route]) // 2] / _CALLS * 1_000
+        yield float(size), sorted(samples[name])[len(samples[name]) // 2] / _OWN * 1_000
 
 
-def _insert(database: Any, first: int, last: int) -> None:
-    """People with a wallet, a ledger entry and an account each, a transaction for each tenth."""
-    numbers = range(first, last)
-    database.wallets.insert_many([_wallet(number) for number in numbers], ordered=False)
-    database.accounts.insert_many([_account(number) for number in numbers], ordered=False)
-    database.entries.insert_many([_entry(number) for number in numbers], ordered=False)
-    database.transactions.insert_many([_transaction(number) for number in numbers if number % 10 == 0], ordered=False)
+def _fill(database: Database[dict[str, Any]], size: int, tell: Tell) -> None:
+    """People with a wallet, an account, a transaction and its ledger entry each; batches as the server takes them."""
+    kinds: dict[str, Callable[[int, int], dict[str, Any]]] = {
+        "wallets": _wallet,
+        "accounts": _account,
+        "entries": _entry,
+        "transactions": _transaction,
+    }
+    for name, make in kinds.items():
+        for first in range(0, size, _BATCH):
+            database[name].insert_many([make(number, size) for number in range(first, first + _BATCH)], ordered=False)
+            tell(f"{size:,} rows: {first + _BATCH:,} {name}")
 
 
 def _id(prefix: str, number: int) -> str:
     return f"{prefix}_01BENCH{number:019d}"
 
 
+def _client(number: int, size: int) -> str:
+    return f"client{number % (size // _OWN)}"
+
+
+def _email(number: int) -> str:
+    return f"grown{number}@example.com"
+
+
+def _address(number: int) -> str:
+    return f"0x{number:040x}"
+
+
 def _at(number: int) -> datetime:
     return _START + timedelta(milliseconds=number)
 
 
-def _wallet(number: int) -> dict[str, Any]:
+def _wallet(number: int, size: int) -> dict[str, Any]:
     link: dict[str, Any] = {
-        "client_id": f"client{number % 50}",
+        "client_id": _client(number, size),
         "label": None,
         "metadata": {},
         "linked_at": _at(number),
         "audit": [],
     }
-    address = f"0x{number:040x}"
-    row = {"_id": _id("wlt", number), "email": f"grown{number}@example.com", "address": address, "address_key": address}
+    address = _address(number)
+    row = {"_id": _id("wlt", number), "email": _email(number), "address": address, "address_key": address}
     return {**row, "created_at": _at(number), "links": [link], "outbox": []}
 
 
-def _account(number: int) -> dict[str, Any]:
+def _account(number: int, _size: int) -> dict[str, Any]:
     one = Decimal128("1000")
-    return {"_id": _id("wlt", number), "posted": one, "available": one, "sequence": 1, "updated_at": _at(number)}
+    return {"_id": _id("wlt", number), "posted": one, "available": one, "sequence": 1, "moved_at": _at(number)}
 
 
-def _entry(number: int) -> dict[str, Any]:
+def _entry(number: int, _size: int) -> dict[str, Any]:
     one = Decimal128("1000")
     line = {"_id": f"{_id('txn', number)}:credit", "transaction_id": _id("txn", number), "account": _id("wlt", number)}
-    return {
-        **line,
-        "direction": "credit",
-        "amount": one,
-        "at": _at(number),
-        "account_sequence": 1,
-        "balance_after": one,
-    }
+    booked = {"at": _at(number), "account_sequence": 1, "balance_after": one}
+    return {**line, "direction": "credit", "amount": one, **booked}
 
 
-def _transaction(number: int) -> dict[str, Any]:
-    target = {"account": _id("wlt", number), "wallet_id": _id("wlt", number), "address": f"0x{number:040x}"}
-    row: dict[str, Any] = {
-        "_id": _id("txn", number),
-        "version": 1,
-        "client_id": f"client{number % 50}",
-        "route": "/v1/tokens/mint",
-        "kind": "mint",
+def _transaction(number: int, size: int) -> dict[str, Any]:
+    wallet = _id("wlt", number)
+    row = {"_id": _id("txn", number), "version": 2, "client_id": _client(number, size), "route": "/v1/tokens/mint"}
+    known = {"idempotency_key": f"grown-{number}", "metakeep_transaction_id": f"grown-{number}", "kind": "mint"}
+    parties = {
+        "origin": {"account": "issuance"},
+        "target": {"account": wallet, "wallet_id": wallet, "address": _address(number)},
+        "amount": Decimal128("1000"),
     }
-    known = {"idempotency_key": f"grown-{number}", "metakeep_transaction_id": f"grown-{number}", "status": "confirmed"}
-    times = {"created_at": _at(number), "updated_at": _at(number), "due_at": _at(number)}
-    row |= {"origin": {"account": "issuance"}, "target": target, "amount": Decimal128("1000")}
-    return {**row, **known, **times}
+    state = {
+        "status": "confirmed",
+        "created_at": _at(number),
+        "updated_at": _at(number),
+        "timeline": [{"status": "confirmed", "at": _at(number)}],
+        "outbox": [],
+    }
+    return {**row, **known, **parties, **state}

@@ -16,6 +16,7 @@ from local.bench.measure import Row, Section
 # pygal hooks into imports for plugins, which we have none of, in a way that Python 3.12 takes no more.
 sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder).__name__ != "PluginImportFixer"]
 
+_WIDTH = 140  # where no terminal has one
 _HEAD = ("what", "measured", "ratio", "quartiles", "of", "must", "aim")
 _PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -39,7 +40,7 @@ def show(section: Section) -> None:
         style = {True: "green", False: "bold red", None: ""}[row.holds]
         what, measured, *others = cells(row)
         table.add_row(what, measured, f"[{style}]{others[0]}[/]" if style else others[0], *others[1:])
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else _WIDTH).print(table)
 
 
 def cells(row: Row) -> tuple[str, ...]:

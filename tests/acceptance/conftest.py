@@ -23,7 +23,7 @@ class System:
     """One data directory, and the system that runs on it now."""
 
     def __init__(self, data: Path, *words: str) -> None:
-        """Nothing runs before `start`, which hands these words to `./doit serve`."""
+        """Nothing runs before `start`, which hands these words to `./doit serve`: none mean isolated functions."""
         self.data = data
         self.words = words
         self.process: subprocess.Popen[bytes] | None = None
@@ -119,15 +119,16 @@ class System:
 @pytest.fixture
 def fresh_system(tmp_path: Path) -> Iterator[System]:
     """A system of this test's own, to be killed."""
-    system = System(tmp_path / "data").start()
+    system = System(tmp_path / "data", "--in-process").start()
     yield system
     if system.process is not None and system.process.poll() is None:
         system.stop()
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """A system that the tests of a module share."""
-    system = System(tmp_path_factory.mktemp("acceptance") / "data").start()
+def running(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[System]:
+    """A system that the tests of a module share, started with the module's SERVE: where it has none, quick."""
+    words = getattr(request.module, "SERVE", ("--in-process",))
+    system = System(tmp_path_factory.mktemp("acceptance") / "data", *words).start()
     yield system
     assert system.stop() == 0

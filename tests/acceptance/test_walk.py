@@ -14,6 +14,7 @@ from tests.acceptance.conftest import System
 from tests.support import unique
 
 pytestmark = pytest.mark.timeout(120)
+SERVE = ()  # as a stranger starts it: functions isolated
 
 
 @pytest.fixture

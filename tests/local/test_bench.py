@@ -51,6 +51,19 @@ def test_a_must_holds_or_not(row: Row, holds: bool | None) -> None:
     assert row.holds is holds
 
 
+def test_progress_that_cannot_be_shown_in_place_is_a_line_now_and_then() -> None:
+    """A log of a long run has some lines, not thousands."""
+    said: list[str] = []
+    lines = bench.Lines(said.append)
+    progress = bench.Progress("growth", lines)
+    for number in range(3):
+        progress.tell(f"{number}")
+    lines.every_seconds = 0.0
+    lines._next = 0.0
+    progress()
+    assert said == ["measuring: growth, 0", "measuring: growth, 1"]
+
+
 def test_the_page_has_the_figures_and_their_plots(tmp_path: Path) -> None:
     """A box for samples, a line for growth, nothing that is fetched, and text that stays text."""
     row = compared("reads <b>", [0.012, 0.013, 0.014], [0.010, 0.010, 0.010], "x bare", (1.25, 1.10))

@@ -148,7 +148,7 @@ def kill(run: Run, words: str) -> None:
 def test_when_the_gateway_dies_everything_ends_and_says_so(run: Run, data: Path) -> None:
     """One clear line with the part's name and its last log lines, exit 1, nothing left, serve.json removed."""
     run.call("tokens/info")
-    kill(run, "-m serving --host")
+    kill(run, "-m serving --isolated")
     status, _, err = run.wait()
     assert status == 1
     assert err.splitlines()[0] == "serve: gateway ended by itself (exit status 137)"
@@ -221,24 +221,38 @@ def test_interrupts_come_once_and_handlers_return() -> None:
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_functions_can_run_isolated(data: Path) -> None:
-    """--isolated: what is deployed is built, and each function answers from a process of its own."""
-    run = begin(data, "--isolated")
-    family = len(run.family)
+@pytest.mark.parametrize(("words", "processes"), [((), 1), (("--in-process",), 0)])
+def test_functions_run_isolated_unless_told_otherwise(data: Path, words: tuple[str, ...], processes: int) -> None:
+    """What is deployed is built, and each function answers from a process of its own; --in-process from the gateway."""
+    run = begin(data, *words)
     assert run.call("tokens/info").status_code == 200
-    assert len(descendants(run.process.pid)) > family
+    assert len(launched(run.process.pid, "tokens-info")) == processes
     assert run.end()[0] == 0
+
+
+def launched(pid: int, function: str) -> list[int]:
+    """The descendants that run in the unpacked folder of this function."""
+    return [one for one in descendants(pid) if function in str(Path(f"/proc/{one}/cwd").readlink())]
+
+
+@pytest.mark.parametrize("words", [("--workers", "2"), ("--in-process", "--workers", "2", "--platform-limits")])
+def test_workers_go_with_functions_in_process(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    """The container has no isolated functions, and no limits of the platform."""
+    with pytest.raises(SystemExit) as exit_:
+        serve.main([*words])
+    assert exit_.value.code == 2
+    assert "--workers goes with --in-process, and not with --platform-limits" in capsys.readouterr().err
 
 
 def test_functions_that_cannot_be_built_are_one_clear_line(
     data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Exit 1, nothing started."""
+    """Exit 1, nothing started, and what can be done without a build."""
 
     def fails() -> None:
         raise serve.package.PackageError("lib/build.sh failed")
 
     monkeypatch.setattr(serve.package, "build", fails)
-    assert serve.main(["--isolated", "--port", "0", "--data", str(data)]) == 1
-    assert capsys.readouterr().err == "serve: lib/build.sh failed\n"
+    assert serve.main(["--port", "0", "--data", str(data)]) == 1
+    assert capsys.readouterr().err == "serve: lib/build.sh failed; --in-process serves without a build\n"
     assert not list(data.glob("*.log"))

@@ -48,9 +48,22 @@ def test_a_function_is_described_by_its_entry(tmp_path: Path) -> None:
         None,
     )
     assert (mint.runtime, mint.timeout_ms, mint.memory_mb, mint.logs_kb) == ("python:3.11", 30000, 256, 16)
-    assert mint.environment == ("MONGODB_URI", "CHAIN_ID")
-    assert (tick.web, tick.environment, tick.memory_mb) == (False, (), 512)
+    assert mint.environment == {"MONGODB_URI": "${MONGODB_URI}", "CHAIN_ID": "${CHAIN_ID}"}
+    assert (tick.web, tick.environment, tick.memory_mb) == (False, {}, 512)
     assert tick.schedule == Schedule("getsmart-tick", "* * * * *")
+
+
+def test_variables_of_project_and_package_reach_every_function_and_the_nearest_wins(tmp_path: Path) -> None:
+    """As the platform merges them; a value that is no string is one clear error, as it is the deployer's."""
+    above = "environment: {A: project, B: project, C: project}\n" + TOKENS.replace(
+        "functions", "environment: {B: package, C: package}\n    functions"
+    )
+    mint, tick = load(project(tmp_path, above + MINT + "          C: '7'\n" + TICK, "tokens/mint", "tokens/tick"))
+    assert tick.environment == {"A": "project", "B": "package", "C": "package"}
+    assert {name: mint.environment[name] for name in "ABC"} == {"A": "project", "B": "package", "C": "7"}
+    (tmp_path / "project.yml").write_text(TOKENS + MINT + "          C: 7\n")
+    with pytest.raises(ProjectError, match="C has to be a string"):
+        load(tmp_path)
 
 
 def test_the_real_project_loads() -> None:

@@ -1,9 +1,9 @@
 """A project of functions on disk, and the gateway over a real socket in front of it."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -30,7 +30,7 @@ class Function:
     timeout_ms: int = 3_000
     memory_mb: int = 128
     logs_kb: int = 16
-    environment: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass

@@ -20,21 +20,26 @@ from tests.local.programs import alive, eventually
 from tests.serving.calls import OBEDIENT, PID, Add, call, idle, refused
 from tests.serving.conftest import Project
 
+FORWARDING = {"LOG_DESTINATIONS": "${LOG_DESTINATIONS}"}
+
 # --- where a function finds itself --------------------------------------------------------------------------------
 
 
 def test_the_environment_is_what_is_declared_and_what_the_platform_gives(project: Project) -> None:
-    """Nothing of the gateway's own; a declared variable that is empty or missing is absent."""
-    given = {"MINE": "1", "EMPTY": "", "OTHERS": "secret", "PYTHONPATH": "/x"}
+    """Values put in, and literals; nothing of the gateway's own; what is empty or lacks a value is absent."""
+    given = {"MINE": "1", "EMPTY": "", "OTHERS": "secret", "PYTHONPATH": "/x", "HOST": "db"}
+    declared = {name: f"${{{name}}}" for name in ("MINE", "EMPTY", "MISSING")}
+    declared |= {"LITERAL": "7", "MIXED": "mongodb://${HOST}/", "HALF": "${MINE}${MISSING}", "NONE": ""}
     code = "import os\nseen = dict(os.environ)\ndef main():\n    return {'seen': seen, 'now': dict(os.environ)}"
-    project.add("env", code, environment=("MINE", "EMPTY", "MISSING"))
+    project.add("env", code, environment=declared)
     with Isolation(given) as isolation:
         function = isolation(project.functions[0])
         context = function.context()
         first = function.call({}, context)
         second = call(function)
     names = {name for name in first["seen"] if not name.startswith("__OW_")} - {"LC_CTYPE"}  # the interpreter's own
-    assert names == {"MINE", "PATH", "HOME", "TMPDIR"}
+    assert names == {"MINE", "LITERAL", "MIXED", "PATH", "HOME", "TMPDIR"}
+    assert [first["seen"][name] for name in ("MINE", "LITERAL", "MIXED")] == ["1", "7", "mongodb://db/"]
     assert {name[5:]: value for name, value in first["seen"].items() if name.startswith("__OW_")} == {
         "API_HOST": context.api_host,
         "NAMESPACE": context.namespace,
@@ -76,7 +81,7 @@ def test_with_log_destinations_it_starts_as_a_script(project: Project) -> None:
     """The second start path: the function's folder is before the standard library."""
     project.add("fn", "import sys, os\ndef main():\n    return {'first': sys.path[0] == os.getcwd()}")
     plain = project.functions[0]
-    forwarding = replace(plain, environment=("LOG_DESTINATIONS",))
+    forwarding = replace(plain, environment=FORWARDING)
     with Isolation({"LOG_DESTINATIONS": "[]"}) as isolation:
         assert [call(isolation(one))["first"] for one in (plain, forwarding)] == [False, True]
 
@@ -85,7 +90,7 @@ def test_on_the_second_start_path_requirements_without_a_virtualenv_are_refused(
     project: Project, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The platform would run pip there: the function does not start and says why."""
-    folder = project.add("fn", PID, environment=("LOG_DESTINATIONS",))
+    folder = project.add("fn", PID, environment=FORWARDING)
     (folder / "requirements.txt").write_text("requests\n")
     with Isolation({"LOG_DESTINATIONS": "[]"}) as isolation:
         assert refused(isolation(project.functions[0])) == (400, PROCESSING)

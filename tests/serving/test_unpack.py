@@ -1,10 +1,14 @@
 """Built files are copied as the platform unpacks them, and what changes afterwards changes nothing."""
 
 import os
+import shutil
+import subprocess
+import threading
 from pathlib import Path
 
 import pytest
 
+from ops.functions import ROOT
 from serving.unpack import Store, building, unlisted
 
 
@@ -67,9 +71,38 @@ def _refuse(*_: object, **__: object) -> None:
     raise OSError("cross-device link")
 
 
+@pytest.mark.usefixtures("built")
 def test_a_build_waits_for_its_readers(tmp_path: Path) -> None:
-    """Several may read at once; who builds is alone."""
-    with building(tmp_path, shared=True), building(tmp_path, shared=True):
-        pass
+    """Several may read at once; lib/build.sh, whoever runs it, replaces nothing until the last has read."""
+    (tmp_path / "lib/getsmart").mkdir(parents=True)
+    (tmp_path / "lib/getsmart/fresh.py").touch()
+    library = tmp_path / "lib/build/getsmart"
+    for path in (ROOT / "lib").glob("[br]*.*"):  # build.sh, build.py, requirements
+        shutil.copy(path, tmp_path / "lib")
+    for stamp in (ROOT / "lib/build").glob("*/.locked"):  # no wheels here, and none are needed
+        (tmp_path / "lib/build" / stamp.parent.name).mkdir(parents=True)
+        shutil.copy(stamp, tmp_path / "lib/build" / stamp.parent.name)
+    with building(tmp_path, shared=True):
+        with building(tmp_path, shared=True):
+            builder = subprocess.Popen([tmp_path / "lib/build.sh"])
+        with pytest.raises(subprocess.TimeoutExpired):
+            builder.wait(1.0)
+        assert not library.exists()
+    assert builder.wait(30) == 0
+    assert [path.name for path in library.iterdir()] == ["fresh.pyc"]
+
+
+def test_who_reads_waits_for_a_build(tmp_path: Path) -> None:
+    """What is packed or unpacked is of one build."""
+    read = threading.Event()
+
+    def pack() -> None:
+        with building(tmp_path, shared=True):
+            read.set()
+
     with building(tmp_path):
-        assert (tmp_path / "lib/build/.lock").exists()
+        reader = threading.Thread(target=pack)
+        reader.start()
+        assert not read.wait(0.2)
+    reader.join(5)
+    assert read.is_set()
