@@ -15,6 +15,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -160,8 +161,12 @@ def pack(function: Function, target: Path) -> Package:
 
 def pack_all(folder: Path, root: Path = ROOT) -> list[Package]:
     """Pack every function into `folder`, all from one build."""
-    with building(root, shared=True):
-        return [pack(function, folder / f"{function.package}-{function.name}.zip") for function in functions.load(root)]
+
+    def packed(function: Function) -> Package:
+        return pack(function, folder / f"{function.package}-{function.name}.zip")
+
+    with building(root, shared=True), ThreadPoolExecutor() as threads:  # compressing is most of it, and runs beside
+        return list(threads.map(packed, functions.load(root)))
 
 
 def problems(packages: Sequence[Package], root: Path = ROOT) -> list[str]:

@@ -1,9 +1,9 @@
 """What reads cost as the collections grow, where the database has an index for them.
 
-One database a size, all in one server, read in turn, so that a machine that drifts drifts for all of them. To fill it is
-work of minutes: the server does not sync each commit, as nothing is kept, and of the indexes there are those that the
-reads go by, built once the rows are there. Without its index a read would be a hundred times over its must.
-Each client has twenty rows of a kind whatever the size, spread over all of them: what grows is what others have.
+One database a size, all in one server, read in turn, so that a machine that drifts drifts for all of them. Filling it
+takes minutes: the server does not sync each commit, as nothing is kept, and of the indexes there are those that the
+reads go by, built once the rows are there. Without its index a read would be a hundred times over its must. Each client
+has twenty rows of a kind whatever the size, spread over all of them: what grows is what others have.
 """
 
 import os

@@ -28,6 +28,9 @@ WRITE = {
 Edit = Callable[[str], str]
 
 
+pytestmark = pytest.mark.timeout(300)  # all zips are made: a quarter of a minute where nothing else runs
+
+
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> list[Package]:
     """Every function, built and packed."""
