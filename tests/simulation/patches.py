@@ -18,7 +18,6 @@ from typing import Any, Self
 import pymongo._csot
 import pymongo.client_session_shared
 import pymongo.common
-import pymongo.network_layer
 import pymongo.synchronous.client_session
 import pymongo.synchronous.mongo_client
 import tenacity.nap
@@ -31,7 +30,6 @@ from tests.simulation.scheduler import Scheduler
 
 _DRIVER = (
     pymongo._csot,
-    pymongo.network_layer,
     pymongo.synchronous.client_session,
     pymongo.synchronous.mongo_client,
 )

@@ -10,6 +10,7 @@ import itertools
 import socket
 import struct
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any
 import bson
 import pymongo.synchronous.pool as driver
 from bson import CodecOptions
+from pymongo import _csot
 from pymongo.message import _OpMsg
 
 from tests.simulation.plan import Boundary, Fault
@@ -30,6 +32,7 @@ _UNSEEN = frozenset({"hello", "ismaster", "isMaster", "ping", "endSessions", "ki
 _PLAIN_WRITES = frozenset({"insert", "update", "delete", "findAndModify"})
 _LIFE_SECONDS = 60.0  # of an open transaction; the server's transactionLifetimeLimitSeconds
 _PATIENCE_SECONDS = 8.0  # the driver's timeoutMS
+_LONGEST_REAL_SECONDS = 20.0
 _HEADER = struct.Struct("<iiii")
 _OP_MSG = 2013
 _AWARE: CodecOptions[dict[str, Any]] = CodecOptions(tz_aware=True)
@@ -118,7 +121,7 @@ class Wire:
         command, boundary, fault = known
         if fault is not None:
             return self._refusal(command, fault)
-        reply = self._receive(connection, request_id, most)
+        reply = self._receive_in_peace(connection, request_id, most)
         self._close(command, reply)
         if self.watch is not None and boundary.writes and _is_committed(command):
             with self._scheduler.aside():
@@ -127,6 +130,14 @@ class Wire:
         if fault is not None:
             raise TimeoutError("simulated") if fault.value == "timeout" else ConnectionResetError("simulated")
         return reply
+
+    def _receive_in_peace(self, connection: Any, request_id: int | None, most: int) -> _OpMsg:
+        """The reply, however long it takes for real: which deadlines pass is for simulated time to say."""
+        before = _csot.DEADLINE.set(time.monotonic() + _LONGEST_REAL_SECONDS)
+        try:
+            return self._receive(connection, request_id, most)
+        finally:
+            _csot.DEADLINE.reset(before)
 
     def _refusal(self, command: dict[str, Any], fault: Fault) -> _OpMsg:
         """What a server says that does not do it; in a transaction that ends it."""
