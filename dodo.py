@@ -73,11 +73,6 @@ def task_test() -> Task:
     return program("ops.suite")
 
 
-def task_simulate() -> Task:
-    """try to break every promise: simulate [--runs N] [--seed N] [--workers N] [--scenario NAME] [--json]"""
-    return program("tests.simulation")
-
-
 def task_serve() -> Task:
     """run the whole system here until Ctrl-C (--port N, --data DIR, --fresh, --in-process, --platform-limits)"""
     return program("local.serve")
@@ -156,6 +151,11 @@ def task_deploy() -> Task:
 def task_announce() -> Task:
     """the announcement of the newest deployment, for GitHub Discussions: announce [ENVIRONMENT] [--promoted]"""
     return program("ops.pipeline.announce")
+
+
+def task_audit() -> Task:
+    """look for vulnerable packages, unsafe code, secrets, licences, idle keys: audit [--offline]"""
+    return program("ops.audit")
 
 
 def task_openapi() -> Task:
