@@ -103,6 +103,16 @@ def task_migrate() -> Task:
     return program("ops.migrations")
 
 
+def task_backup() -> Task:
+    """back the database up, encrypted, or go on with --every 5m: backup [--out DIR] [--keep 24/48/14/8] [--list]"""
+    return program("ops.backup")
+
+
+def task_restore() -> Task:
+    """put a backup into an empty database, in recovery mode: restore FILE|newest --to DATABASE [--force] | --check"""
+    return program("ops.restore")
+
+
 def task_new() -> Task:
     """scaffold an endpoint with its test and its entry in project.yml: new PACKAGE/FUNCTION"""
     return program("ops.scaffold")

@@ -16,6 +16,8 @@ _ADDRESS = r"^0x[0-9a-fA-F]{40}$"
 _PUBLIC_KEY = r"^A[A-Za-z0-9+/]{43}$"
 _SHARED = r"^whsec_(?:[A-Za-z0-9+/]{4}){8,21}(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"  # 24 to 65 bytes
 
+_RECIPIENT = r"^age1[0-9a-z]{58}$"
+
 
 def _split(value: Any) -> Any:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -120,6 +122,21 @@ class TickSettings(_Settings):
 
     run_seconds: float = Field(alias="TICK_SECONDS", default=50, ge=0, le=55)
     interval_seconds: float = Field(alias="TICK_INTERVAL_SECONDS", default=2, gt=0, le=30)
+
+
+class BackupSettings(_Settings):
+    """Where backups go, and whose keys open them: age recipients, which are no secrets."""
+
+    recipients: Annotated[tuple[Annotated[str, Field(pattern=_RECIPIENT)], ...], BeforeValidator(_split)] = Field(
+        alias="BACKUP_RECIPIENTS", min_length=1
+    )
+    place: str = Field(alias="BACKUP_PLACE", default=".local/backups", min_length=1)
+
+
+class BackupIdentitySettings(_Settings):
+    """The file of the key that opens backups; only where one is restored."""
+
+    file: str = Field(alias="BACKUP_IDENTITY_FILE", min_length=1)
 
 
 Settings = TypeVar("Settings", bound=_Settings)

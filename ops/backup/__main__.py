@@ -1,0 +1,141 @@
+"""`./doit backup`: one backup, or one each so often; old ones go by the retention asked for."""
+
+import argparse
+import os
+import re
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from dotenv import load_dotenv
+from pymongo import MongoClient
+from pymongo.errors import PyMongoError
+
+from getsmart import clock, config
+from getsmart.errors import Misconfigured
+from ops.backup import sealed
+from ops.backup.errors import BackupFailed
+from ops.backup.making import Order, make
+from ops.backup.manifest import Receipt
+from ops.backup.progress import bar
+from ops.backup.retention import Keep, superfluous
+from ops.backup.vault import Vault
+
+KEEP = (
+    "24/48/14/8"  # two hours of one each 5 minutes, two days by the hour, two weeks by the day, two months by the week
+)
+LONGEST_LOSS_SECONDS = 600.0  # the recovery point that docs/runbooks/disaster-recovery.md promises
+_SPAN = re.compile(r"(\d+)(s|m|h)")
+_SECONDS = {"s": 1, "m": 60, "h": 3600}
+_LAST = "backup"  # in the controls: what was backed up last
+
+
+def main(arguments: list[str]) -> int:
+    """Exit 0, or 1 with one clear line; with --every it goes on until it is told to end."""
+    options = _parser().parse_args(arguments)
+    load_dotenv()
+    try:
+        if options.new_identity:
+            return _new_identity(options.new_identity)
+        settings = config.read(config.BackupSettings)
+        vault = Vault(options.out or settings.place)
+        if options.list:
+            for receipt in vault.receipts():
+                print(told(receipt))
+            return 0
+        if options.every is None:
+            _once(settings, vault, options.keep)
+            return 0
+        return _for_ever(settings, vault, options)
+    except (BackupFailed, Misconfigured, PyMongoError, OSError) as error:
+        print(f"backup: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="./doit backup", description=__doc__)
+    parser.add_argument("--out", help="a folder, or s3://bucket/prefix; without it BACKUP_PLACE")
+    parser.add_argument("--keep", type=Keep.parse, default=KEEP, help=f"newest/hours/days/weeks that stay ({KEEP})")
+    parser.add_argument("--every", type=_span, help="go on, with one each so often: 5m")
+    parser.add_argument("--list", action="store_true", help="what is kept there, the newest first")
+    parser.add_argument(
+        "--new-identity", type=Path, metavar="FILE", help="make a key: the secret in FILE, its public half told"
+    )
+    return parser
+
+
+def _span(text: str) -> float:
+    match = _SPAN.fullmatch(text)
+    if match is None or not int(match[1]):
+        raise argparse.ArgumentTypeError(f"{text!r} is no span of time, such as 90s, 5m, 1h")
+    return float(int(match[1]) * _SECONDS[match[2]])
+
+
+def _new_identity(file: Path) -> int:
+    secret, recipient = sealed.new_identity()
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as target:
+        target.write(f"# public key: {recipient}\n{secret}\n")
+    print(f"{file} decrypts. Keep it where the servers are not, twice. BACKUP_RECIPIENTS={recipient}")
+    return 0
+
+
+def _once(settings: config.BackupSettings, vault: Vault, keep: Keep) -> float:
+    """Make one, forget what has become superfluous; returns the seconds it took."""
+    began = clock.monotonic()
+    where = config.read(config.DatabaseSettings)
+    version = config.read(config.DeploymentSettings).version
+    with MongoClient[dict[str, Any]](where.uri, tz_aware=True) as client:
+        database = client[where.name]
+        size = int(database.command("dbStats")["dataSize"])
+        with bar("backing up", size) as progress:
+            receipt = make(Order(where.uri, database, settings.recipients, version), vault, progress)
+        database["controls"].update_one(
+            {"_id": _LAST},
+            {"$set": {"point": receipt.manifest.point, "finished_at": receipt.finished_at, "bytes": receipt.bytes}},
+            upsert=True,
+        )
+    took = clock.monotonic() - began
+    print(f"{told(receipt)}  {took:.1f} s", flush=True)
+    _forget(vault, keep)
+    return took
+
+
+def _forget(vault: Vault, keep: Keep) -> None:
+    """Only ever after a backup that was read back: the newest is good."""
+    receipts = {receipt.manifest.point: receipt for receipt in vault.receipts()}
+    for moment in superfluous(list(receipts), keep):
+        vault.remove(receipts[moment])
+        print(f"{receipts[moment].file}  removed", flush=True)
+
+
+def told(receipt: Receipt) -> str:
+    """A backup in a line."""
+    manifest = receipt.manifest
+    documents = sum(part.documents for part in manifest.collections.values())
+    return (
+        f"{receipt.file}  as of {clock.to_wire(manifest.point)}  {documents:,} documents  {receipt.bytes:,} bytes"
+        f"  schema {manifest.schema_version}  sha256 {receipt.sha256[:16]}"
+    )
+
+
+def _for_ever(settings: config.BackupSettings, vault: Vault, options: argparse.Namespace) -> int:
+    """One each so often, whatever happens to one of them; SIGTERM and Ctrl-C end it after the one under way."""
+    is_over = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: is_over.set())
+    while not is_over.is_set():
+        began = clock.monotonic()
+        try:
+            took = _once(settings, vault, options.keep)
+            if took + options.every > LONGEST_LOSS_SECONDS:
+                print(f"backup: {took:.0f} s long each {options.every:.0f} s: up to that much is lost", file=sys.stderr)
+        except (BackupFailed, PyMongoError, OSError) as error:
+            print(f"backup: {error}", file=sys.stderr, flush=True)
+        is_over.wait(max(0.0, options.every - (clock.monotonic() - began)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
