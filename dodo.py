@@ -74,7 +74,7 @@ def task_test() -> Task:
 
 
 def task_serve() -> Task:
-    """run the whole system here until Ctrl-C (--port N, --data DIR, --fresh, --in-process, --platform-limits)"""
+    """run the whole system here until Ctrl-C (--port N, --data DIR, --fresh, --in-process, --blue-green, ...)"""
     return program("local.serve")
 
 
@@ -166,6 +166,16 @@ def task_announce() -> Task:
 def task_audit() -> Task:
     """look for vulnerable packages, unsafe code, secrets, licences, idle keys: audit [--offline]"""
     return program("ops.audit")
+
+
+def task_gateway() -> Task:
+    """HAProxy in front of two colours: gateway generate | check | run | reload [ENVIRONMENT]"""
+    return program("ops.gateway")
+
+
+def task_smoke() -> Task:
+    """ask every read, be refused every write: smoke [ENVIRONMENT] [--colour idle|blue|green] [--verbose]"""
+    return program("ops.release.smoke")
 
 
 def task_openapi() -> Task:

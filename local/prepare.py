@@ -11,6 +11,7 @@ from pathlib import Path
 from getsmart import config, tokens
 from getsmart.errors import Unauthenticated
 from getsmart.services.keys import SCOPES
+from getsmart.stores import controls
 from getsmart.stores import keys as stored_keys
 from ops import keys, migrations
 
@@ -18,7 +19,7 @@ _CLIENT = "local"
 
 
 def main(arguments: list[str]) -> int:
-    """Print one JSON line: `{"api_key": ...}`. The same key as before when the database still knows it."""
+    """Print one JSON line: `{"api_key", "active"}`. The same key as before when the database still knows it."""
     file = Path(arguments[0])
     settings = config.read(config.DatabaseSettings)
     migrations.up(settings.uri, settings.name)
@@ -26,7 +27,7 @@ def main(arguments: list[str]) -> int:
     if token is None:
         token = keys.create(client_id=_CLIENT, scopes=SCOPES, limits=keys.NO_LIMITS).token
         _keep(file, token)
-    print(json.dumps({"api_key": token}), flush=True)
+    print(json.dumps({"api_key": token, "active": controls.active_colour()}), flush=True)
     return 0
 
 

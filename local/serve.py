@@ -20,10 +20,13 @@ from typing import Any
 
 from dotenv import dotenv_values
 
+from local import bluegreen
 from local.processes import Child, ChildFailed
 from local.stack import GATEWAY, OWNED, ROOT, WEBHOOK_HOST, Facts, Ports, Stack
 from ops import package
 from ops.functions import ProjectError
+from ops.gateway.environment import EnvironmentInvalid
+from ops.gateway.generate import ConfigRefused
 
 _SANDBOX_PORT, _RPC_PORT = 8081, 8545
 _FAREWELL_SECONDS = 10.0
@@ -31,16 +34,7 @@ _FAREWELL_SECONDS = 10.0
 
 def main(arguments: list[str] | None = None) -> int:
     """0 after Ctrl-C or SIGTERM; 1, with one clear line, when something cannot start or ends by itself."""
-    parser = argparse.ArgumentParser(prog="./doit serve", description=__doc__)
-    parser.add_argument("--port", type=int, default=8080, help="of the gateway; 0 takes free ports for everything")
-    parser.add_argument("--data", type=Path, default=ROOT / ".local", help="where the data is kept")
-    parser.add_argument("--fresh", action="store_true", help="forget the data of earlier runs first")
-    parser.add_argument("--in-process", action="store_true", help="all functions in one process: fast, less faithful")
-    parser.add_argument("--platform-limits", action="store_true", help="600 calls a minute, 120 at a time")
-    parser.add_argument("--workers", type=int, default=0, help="with --in-process: as the container, so many processes")
-    options = parser.parse_args(arguments)
-    if options.workers and (options.platform_limits or not options.in_process):
-        parser.error("--workers goes with --in-process, and not with --platform-limits")
+    options = _options(arguments)
     data: Path = options.data.resolve()
     try:
         with interruptible(), _alone(data):
@@ -49,14 +43,34 @@ def main(arguments: list[str] | None = None) -> int:
             if not options.in_process:
                 _build()
             ports = Ports.free() if options.port == 0 else Ports(options.port, _SANDBOX_PORT, _RPC_PORT)
-            how = {"platform_limits": options.platform_limits, "workers": options.workers}
+            how: dict[str, Any] = {"platform_limits": options.platform_limits, "workers": options.workers}
+            if options.blue_green:
+                how["there"] = bluegreen.here(data / "gateway", ports.gateway, are_free=options.port == 0)
             _serve(data, ports, isolated=not options.in_process, **how)
-    except (ChildFailed, package.PackageError, ProjectError, OSError) as error:
+    except (ChildFailed, package.PackageError, ProjectError, EnvironmentInvalid, ConfigRefused, OSError) as error:
         print(f"serve: {error}", file=sys.stderr)
         return 1
     except Interrupted:
         print("stopped", flush=True)
     return 0
+
+
+def _options(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="./doit serve", description=__doc__)
+    parser.add_argument("--port", type=int, default=8080, help="of the gateway; 0 takes free ports for everything")
+    parser.add_argument("--data", type=Path, default=ROOT / ".local", help="where the data is kept")
+    parser.add_argument("--fresh", action="store_true", help="forget the data of earlier runs first")
+    parser.add_argument("--in-process", action="store_true", help="all functions in one process: fast, less faithful")
+    parser.add_argument("--platform-limits", action="store_true", help="600 calls a minute, 120 at a time")
+    parser.add_argument("--workers", type=int, default=0, help="with --in-process: as the container, so many processes")
+    parser.add_argument("--blue-green", action="store_true", help="--in-process twice, and HAProxy in front of both")
+    options = parser.parse_args(arguments)
+    options.in_process |= options.blue_green
+    if options.workers and (options.platform_limits or not options.in_process):
+        parser.error("--workers goes with --in-process, and not with --platform-limits")
+    if options.blue_green and options.platform_limits:
+        parser.error("--platform-limits does not go with --blue-green")
+    return options
 
 
 class Interrupted(BaseException):

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from local import database, processes
+from local.bluegreen import BlueGreen
 from local.ports import free_port, is_free
 from local.processes import Child, ChildFailed
+from ops.gateway.environment import Environment
 
 ROOT = Path(__file__).resolve().parents[1]
 HOST = "127.0.0.1"
@@ -26,7 +28,7 @@ _PORT_POLL_SECONDS = 0.05
 
 # All that a run leaves in its data directory; nothing else in there is ever touched.
 OWNED = (
-    *("database", "mongod", "sandbox", "credentials.json", "serve.json"),
+    *("database", "mongod", "sandbox", "gateway", "credentials.json", "serve.json"),
     *("database.log", "sandbox.log", "prepare.log", "scheduler.log", "gateway.log"),
 )
 
@@ -82,6 +84,7 @@ class Stack:
     isolated: bool = False
     platform_limits: bool = False
     workers: int = 0  # of the container; 0 for one process of our own
+    there: Environment | None = None  # blue-green: where its parts listen
 
     def start(self, stops: ExitStack) -> Facts:
         """Start everything; `stops` ends it in the reverse order. Raises ChildFailed; `stops` ends what was started."""
@@ -95,22 +98,19 @@ class Stack:
         base = self._base(uri)
         prepare = self._module(stops, "prepare", base, str(self.data / "credentials.json"), watched=False)
         sandbox = json.loads(self._sandbox(stops, base).announcement(_READY_SECONDS))
-        api_key = json.loads(prepare.announcement(_READY_SECONDS))["api_key"]
+        prepared = json.loads(prepare.announcement(_READY_SECONDS))
         self.say("starting the functions ...")
         functions = {**base, **_provider(sandbox), "METAKEEP_WEBHOOK_SCHEME": _scheme(base)}
-        mode = ["--isolated"] if self.isolated else []
-        few = {**functions, "MONGODB_MAX_POOL_SIZE": "4"}
-        scheduler = self._module(stops, "scheduler", few, *mode, module="serving.scheduler")
-        connections = "1" if self.isolated else "16"  # of one process
-        gateway = self._gateway(stops, {**functions, "MONGODB_MAX_POOL_SIZE": connections}, *mode)
-        scheduler.announcement(_READY_SECONDS)
-        url = json.loads(gateway.announcement(_READY_SECONDS))["gateway"]
+        if self.there:
+            self._blue_green(stops, self.there, functions, prepared)
+        else:
+            self._one_gateway(stops, functions)
         return Facts(
-            gateway=url,
+            gateway=f"http://{HOST}:{self.ports.gateway}",
             sandbox=sandbox["base_url"],
             rpc=sandbox["rpc_url"],
             database=uri,
-            api_key=api_key,
+            api_key=prepared["api_key"],
             webhook_scheme=functions["METAKEEP_WEBHOOK_SCHEME"],
             webhook_sender_key=sandbox["webhook_sender_key"],
             webhook_secret=sandbox["webhook_secret"],
@@ -136,6 +136,25 @@ class Stack:
         }
         words = [str(word) for pair in arguments.items() for word in pair]
         return self._module(stops, "sandbox", environment, *words)
+
+    def _one_gateway(self, stops: ExitStack, functions: Mapping[str, str]) -> None:
+        """The functions, met by callers as they are, and their schedule."""
+        mode = ["--isolated"] if self.isolated else []
+        alone = {**functions, "WEB_SECURE": "", "FORWARDED_HOPS": "1"}  # whatever a deployment's .env says
+        few = {**alone, "MONGODB_MAX_POOL_SIZE": "4"}
+        scheduler = self._module(stops, "scheduler", few, *mode, module="serving.scheduler")
+        connections = "1" if self.isolated else "16"  # of one process
+        gateway = self._gateway(stops, {**alone, "MONGODB_MAX_POOL_SIZE": connections}, *mode)
+        scheduler.announcement(_READY_SECONDS)
+        gateway.announcement(_READY_SECONDS)
+
+    def _blue_green(
+        self, stops: ExitStack, there: Environment, functions: Mapping[str, str], prepared: Mapping[str, Any]
+    ) -> None:
+        """Two colours of the functions, their schedules, and HAProxy in front."""
+        both = BlueGreen(there, {**functions, "MONGODB_MAX_POOL_SIZE": "16"}, workers=self.workers)
+        for part in both.start(stops, active=prepared["active"], api_key=prepared["api_key"]):
+            part.when_exited(self.on_exit)
 
     def _gateway(self, stops: ExitStack, environment: Mapping[str, str], *mode: str) -> Child:
         words = [*mode, "--host", HOST, "--port", str(self.ports.gateway)]

@@ -63,7 +63,7 @@ class Endpoint:
     @cached_property
     def codes(self) -> list[str]:
         """Every error code it can answer, as follows from its contract, and those that are told; sorted by status."""
-        found = {"internal", "invalid_request", *self.told.errors}
+        found = {"internal", "invalid_request", "unavailable", *self.told.errors}
         in_query = self.contract.method in _IN_QUERY
         if "MONGODB_URI" in self.function.environment:
             found |= {"database_unavailable", "misconfigured"}

@@ -15,6 +15,7 @@ BAD_EXTENSION = "Response is not valid '{}'."
 NOT_FOUND = "The requested resource does not exist."
 NO_PROPERTY = "Response does not include requested property."
 PROCESSING = "There was an error processing your request."
+NOT_AUTHENTICATED = "Authentication is possible but has failed or not yet been provided."
 TOO_LARGE = "Request larger than allowed: {} > {} bytes."
 
 EXTENSIONS = ("json", "html", "svg", "text", "http")

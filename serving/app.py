@@ -36,7 +36,8 @@ class _OnePath:
 def create_app(functions: Iterable[Function] | None = None, **options: Any) -> Flask:
     """The application for these functions; without any for those of the project's own project.yml.
 
-    Options are those of Gateway. SERVING_JSON_AS_BASE64=on passes JSON bodies as base64, as the platform may do.
+    Options are those of Gateway. SERVING_JSON_AS_BASE64=on passes JSON bodies as base64, as the platform may do;
+    WEB_SECURE is the secret of a gateway in front.
     """
     if functions is None:
         add_library(ROOT)
@@ -45,7 +46,8 @@ def create_app(functions: Iterable[Function] | None = None, **options: Any) -> F
         target="handle", source=str(_SOURCE)
     )
     json_as_base64 = os.environ.get("SERVING_JSON_AS_BASE64", "off") == "on"
-    app.extensions[GATEWAY] = Gateway(functions, json_as_base64=json_as_base64, **options)
+    options = {"json_as_base64": json_as_base64, "web_secure": os.environ.get("WEB_SECURE"), **options}
+    app.extensions[GATEWAY] = Gateway(functions, **options)
     app.wsgi_app = _OnePath(app.wsgi_app)  # type: ignore[method-assign]
     return app
 

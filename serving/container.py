@@ -7,9 +7,10 @@ once the requests under way are answered. `/livez` says that a worker answers, `
 
 import asyncio
 import json
+import os
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType
@@ -27,7 +28,7 @@ from ops.functions import ROOT, load
 from serving.answer import TOO_LARGE, Answer, PlatformError, refusal
 from serving.app import add_library
 from serving.event import HttpRequest
-from serving.gateway import REQUEST_BYTES, Function, Gateway
+from serving.gateway import REQUEST_BYTES, WEB_SECURE_HEADER, Function, Gateway
 
 _SOURCE = Path(__file__).with_name("asynchronous.py")
 _BODY_BYTES = 8 * 1_048_576  # the gateway answers for what is over the platform's limit; more is not even read
@@ -46,10 +47,13 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 class Application:
     """ASGI: the probes, and all else as it came to the gateway, in threads; the framework sees one path and method."""
 
-    def __init__(self, functions: Iterable[Function], threads: int, **options: Any) -> None:
+    def __init__(
+        self, functions: Iterable[Function], threads: int, *, web_secure: str | None = None, **options: Any
+    ) -> None:
         """`threads` requests at a time; options are those of Gateway."""
         self.is_ending = False
-        self._gateway = Gateway(functions, **options)
+        self._gateway = Gateway(functions, web_secure=web_secure, **options)
+        self._own = [(WEB_SECURE_HEADER, web_secure)] if web_secure else []  # a probe comes without
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="call")
         self._framework = aio.create_asgi_app(target="handle", source=str(_SOURCE))  # type: ignore[no-untyped-call]
 
@@ -72,7 +76,7 @@ class Application:
         if path == "/livez":
             return Response("ok", 200)
         if path == "/readyz":
-            answer = await self._answer(request, "GET", _HEALTH, b"")
+            answer = await self._answer(request, "GET", _HEALTH, b"", self._own)
             return Response("ok" if answer.status == 200 else "not ready", 200 if answer.status == 200 else 503)
         body = await _read(request)
         if body is None:
@@ -80,12 +84,15 @@ class Application:
             return _response(refusal(error, "0" * 32))
         return _response(await self._answer(request, method, path, body))
 
-    async def _answer(self, request: Request, method: str, path: str, body: bytes) -> Answer:
+    async def _answer(
+        self, request: Request, method: str, path: str, body: bytes, more: Sequence[tuple[str, str]] = ()
+    ) -> Answer:
+        given = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw]
         asked = HttpRequest(
             method=method,
             path=path,
             query=request.scope["query_string"].decode("latin-1"),
-            headers=[(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw],
+            headers=[*more, *given],
             body=body,
             remote_address=request.client.host if request.client else "",
             scheme=request.url.scheme,
@@ -168,7 +175,7 @@ class Container(BaseApplication):  # type: ignore[misc]
     def load(self) -> Application:
         """Called by gunicorn in each worker, after the fork. Raises ProjectError."""
         add_library(ROOT)
-        return Application(load(ROOT), self._threads)
+        return Application(load(ROOT), self._threads, web_secure=os.environ.get("WEB_SECURE"))
 
 
 def _announce(arbiter: Any) -> None:

@@ -1,16 +1,28 @@
 """From a URL to a function and back, with the platform's answers where there is no function or a broken one."""
 
+import hmac
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from serving.answer import EXTENSIONS, NOT_FOUND, TOO_LARGE, Answer, PlatformError, cors_headers, from_result, refusal
+from serving.answer import (
+    EXTENSIONS,
+    NOT_AUTHENTICATED,
+    NOT_FOUND,
+    TOO_LARGE,
+    Answer,
+    PlatformError,
+    cors_headers,
+    from_result,
+    refusal,
+)
 from serving.event import HttpRequest, raw_event
 from serving.loader import Context, Loaded
 
 REQUEST_BYTES = 1_048_576
+WEB_SECURE_HEADER = "X-Require-Whisk-Auth"
 _PREFIX = "/v1/"
 
 
@@ -82,12 +94,15 @@ class Gateway:
         run: Callable[[Function], Callee] = in_process,
         limit: Callable[[], AbstractContextManager[None]] = nullcontext,
         json_as_base64: bool = False,
+        web_secure: str | None = None,
     ) -> None:
         """Only functions with `web` are reachable; nothing is imported before its first call.
 
-        `run` decides where a function runs; `limit` is entered for each call and may raise PlatformError.
+        `run` decides where a function runs; `limit` is entered for each call and may raise PlatformError. `web_secure`
+        is what each call but a preflight has to bring as X-Require-Whisk-Auth, as functions with webSecure ask for it.
         """
         self._json_as_base64 = json_as_base64
+        self._web_secure = web_secure
         self._limit = limit
         self._functions = {(one.package, one.name): run(one) for one in functions if one.web}
 
@@ -102,6 +117,7 @@ class Gateway:
             if request.method == "OPTIONS":
                 answer = Answer(200)
             else:
+                self._authenticate(request)
                 event = raw_event(replace(request, path=route.rest), json_as_base64=self._json_as_base64)
                 _check_size(len(event["http"]["body"].encode()))
                 with self._limit():
@@ -110,6 +126,11 @@ class Gateway:
         except PlatformError as error:
             answer = refusal(error, activation_id)
         return _with_platform_headers(answer, requested, activation_id)
+
+    def _authenticate(self, request: HttpRequest) -> None:
+        given = _header(request, WEB_SECURE_HEADER.lower()) or ""
+        if self._web_secure and not hmac.compare_digest(given.encode(), self._web_secure.encode()):
+            raise PlatformError(401, NOT_AUTHENTICATED)
 
     def _route(self, path: str) -> _Route:
         package, _, after = path.removeprefix(_PREFIX).partition("/")

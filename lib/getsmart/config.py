@@ -111,10 +111,11 @@ class StandardWebhookSettings(_Settings):
 
 
 class DeploymentSettings(_Settings):
-    """Which colour this is, and which version it runs."""
+    """Which colour this is, which version it runs, and how many hops of ours a call has come by."""
 
     colour: Literal["blue", "green"] = Field(alias="COLOUR", default="blue")
     version: str = Field(alias="APP_VERSION", default="development")
+    forwarded_hops: int = Field(alias="FORWARDED_HOPS", default=1, ge=1, le=5)
 
 
 class TickSettings(_Settings):

@@ -10,7 +10,7 @@ GetSmartError
 |- IdempotencyMismatch 422 · RateLimited 429
 |- Internal 500
 `- ProviderRejected 502 · ProviderUnavailable 503 · DatabaseUnavailable 503 · Recovering 503 · Misconfigured 503
-   · DeadlineExceeded 504
+   · Unavailable 503 · DeadlineExceeded 504
 
 Errors carry facts; `front.py` alone turns them into replies. The text of `str(error)` is for the log and may name
 internals; what a caller reads is `safe_message`.
@@ -208,7 +208,7 @@ class RateLimited(GetSmartError):
     """Too many calls with this API key."""
 
     status, code = 429, "rate_limited"
-    safe_message = "Too many calls with this API key."
+    safe_message = "Too many calls with this API key, or from this address."
     retry_after_seconds = 1
 
 
@@ -241,6 +241,14 @@ class Recovering(GetSmartError):
     status, code = 503, "recovering"
     safe_message = "The books are being compared with the chain; please try again later."
     retry_after_seconds = 30
+
+
+class Unavailable(GetSmartError):
+    """What the gateway in front says when no function answers, or an answer is lost: nothing is known of the call."""
+
+    status, code = 503, "unavailable"
+    safe_message = "No answer could be had. Repeat the call, with the same Idempotency-Key if it has one."
+    retry_after_seconds = 2
 
 
 class Misconfigured(GetSmartError):

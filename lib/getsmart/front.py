@@ -97,8 +97,16 @@ class Request(Generic[Input]):
 
     @property
     def source(self) -> str:
-        """The caller's address as the platform's front end saw it: the last hop it added."""
-        return self.headers.get("x-forwarded-for", "").rpartition(",")[2].strip()
+        """The caller's address: of what X-Forwarded-For says only what our own hops added, else "".
+
+        FORWARDED_HOPS is how many: 1 where callers meet the platform, which adds whom it sees; 2 behind a gateway,
+        which says who calls, and the platform adds the gateway. What a caller wrote itself stands further left.
+        """
+        from getsmart import config
+
+        hops = config.read(config.DeploymentSettings).forwarded_hops
+        told = self.headers.get("x-forwarded-for", "").split(",")
+        return told[-hops].strip() if len(told) >= hops else ""
 
     @property
     def body_digest(self) -> str:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 # The program that shows whether it is there, and the package that brings it. .ci/run installs the same.
-PACKAGES = {"chromium": "chromium"}
+PACKAGES = {"chromium": "chromium", "haproxy": "haproxy"}
 
 
 def missing() -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pymongo import errors as driver
 
-from getsmart import errors
+from getsmart import config, errors
 from getsmart.front import Request
 from tests.edge import METHODS, assert_headers, assert_refused
 from tests.endpoints import JSON, Context, call, dictate, failing, notes, post, remove, search, write
@@ -89,10 +89,25 @@ def test_request_ids() -> None:
     assert early.headers["X-Request-Id"] == early.json["error"]["request_id"] == "early"
 
 
-def test_the_callers_address_is_the_last_hop() -> None:
-    """What a caller writes into X-Forwarded-For stands before what the platform adds."""
-    headers = {"x-forwarded-for": "10.0.0.1, 198.51.100.7 ,192.0.2.9 "}
-    assert call(search, event("GET", query="name=a", headers=headers)).data["source"] == "192.0.2.9"
+@pytest.mark.parametrize(
+    ("hops", "told", "source"),
+    [
+        ("1", "10.0.0.1, 198.51.100.7 ,192.0.2.9 ", "192.0.2.9"),
+        ("2", "10.0.0.1, 198.51.100.7 ,192.0.2.9 ", "198.51.100.7"),
+        ("2", "192.0.2.9", ""),
+        ("1", "", ""),
+        ("1", None, ""),
+    ],
+)
+def test_the_callers_address_is_what_our_own_hops_say(
+    monkeypatch: pytest.MonkeyPatch, hops: str, told: str | None, source: str
+) -> None:
+    """What a caller writes into X-Forwarded-For stands before what platform and gateway add; too few is nobody."""
+    monkeypatch.setenv("FORWARDED_HOPS", hops)
+    config.forget()
+    headers = {} if told is None else {"x-forwarded-for": told}
+    assert call(search, event("GET", query="name=a", headers=headers)).data["source"] == source
+    config.forget()
 
 
 @pytest.mark.parametrize("event_", [{}, {"http": None}, {"http": {}}, {"http": {"headers": None, "body": None}}])

@@ -56,6 +56,15 @@ def test_it_lives_and_is_ready_once_its_database_answers(start: Start, database_
     del database_uri
 
 
+def test_a_probe_needs_no_secret_and_a_call_does(start: Start, database_uri: str) -> None:
+    """The platform that runs the container does not know what the gateway sends with each call."""
+    _, url = start(MONGODB_URI=database_uri, MONGODB_DATABASE="tests", WEB_SECURE="the-secret")
+    assert requests.get(f"{url}/readyz", timeout=20).status_code == 200
+    assert requests.get(f"{url}/v1/ops/health", timeout=20).status_code == 401
+    secret = {"X-Require-Whisk-Auth": "the-secret"}
+    assert requests.get(f"{url}/v1/ops/health", headers=secret, timeout=20).status_code == 200
+
+
 @pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "PUT", "BREW"])
 def test_any_method_reaches_the_gateway_on_a_connection_that_stays(start: Start, method: str) -> None:
     """Also those that the framework has no route for, and HEAD, whose answer has no body."""

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from tests.serving.conftest import Project
+from tests.serving.conftest import Project, serving
 
 Serve = Callable[[], str]
 ECHO = """
@@ -359,3 +359,21 @@ def test_importing_the_gateway_imports_no_function(project: Project, serve: Serv
     project.add("none", ECHO)
     events: list[Any] = [requests.get(f"{serve()}/shop/none", timeout=10).status_code]
     assert events == [200]
+
+
+# --- a gateway in front ------------------------------------------------------------------------------------------
+
+
+def test_around_the_gateway_nobody_is_let_in(project: Project, http: requests.Session) -> None:
+    """With webSecure a call without the secret, or with another one, is 401 in the platform's words, and not run."""
+    project.add("echo", ECHO)
+    with serving(project, web_secure="the-secret") as url:
+        for headers in ({}, {"X-Require-Whisk-Auth": "the-secre"}, {"X-Require-Whisk-Auth": ""}):
+            reply = http.post(f"{url}/shop/echo", headers=headers)
+            assert (reply.status_code, reply.json()["error"]) == (
+                401,
+                "Authentication is possible but has failed or not yet been provided.",
+            )
+        assert http.post(f"{url}/shop/echo", headers={"X-Require-Whisk-Auth": "the-secret"}).status_code == 200
+        assert http.options(f"{url}/shop/echo").status_code == 200
+        assert http.get(f"{url}/shop/nothing").status_code == 404

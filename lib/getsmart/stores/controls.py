@@ -22,6 +22,27 @@ def active_colour() -> str | None:
     return str(row["active"]) if row else None
 
 
+def colour_row() -> Document:
+    """`active`, `previous` once there was a promotion, `moving` while there is one; {} before the first migration."""
+    return database().controls.find_one({"_id": COLOUR}) or {}
+
+
+def intend(colour: str, kind: str, by: str) -> None:
+    """Write down that `by` is about to give all calls to a colour, by a promotion or a rollback."""
+    moving = {"to": colour, "kind": kind, "by": by, "at": clock.now()}
+    database().controls.update_one({"_id": COLOUR}, {"$set": {"moving": moving}}, upsert=True)
+
+
+def activate(colour: str, previous: str, by: str | None = None) -> bool:
+    """Let this colour's tick work, and no other; that ends the move. False when the move is no longer that of `by`."""
+    mine: Document = {} if by is None else {"moving.by": by}
+    change: Document = {
+        "$set": {"active": colour, "previous": previous, "activated_at": clock.now()},
+        "$unset": {"moving": ""},
+    }
+    return database().controls.update_one({"_id": COLOUR, **mine}, change).matched_count == 1
+
+
 def is_recovering() -> bool:
     """Whether a restore waits to be reconciled with the chain."""
     row = database().controls.find_one({"_id": RECOVERY})

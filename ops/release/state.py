@@ -1,0 +1,92 @@
+"""Where a deployment stands: which colour the database calls active, which has the calls, and what that means."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pymongo.errors import PyMongoError
+
+from getsmart import config, mongo
+from getsmart.errors import GetSmartError
+from getsmart.stores import controls
+from ops.gateway.environment import COLOURS, Colour, Environment, other
+
+_DATABASE = ("MONGODB_URI", "MONGODB_DATABASE")
+
+
+class DatabaseUnreachable(Exception):
+    """The database does not say which colour is active; one line for whoever typed the command."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The row of the database that says whose tick works, and what is under way."""
+
+    active: Colour | None
+    has_previous: bool = False
+    moving_to: Colour | None = None
+    moving: str | None = None
+    """`promote` or `rollback`."""
+    by: str | None = None
+
+    def rollback_target(self, shares: Mapping[Colour, int]) -> Colour | None:
+        """The colour that a rollback gives the calls to; None when there is nothing to go back to.
+
+        A promotion under way goes back to the active colour. A rollback that was cut short is finished. Where all calls
+        are with the colour that is not active, and nobody promotes, a rollback was cut short that could not write down
+        its intent. Else the colour that was active before.
+        """
+        if self.active is None:
+            return None
+        if self.moving == "promote":
+            return self.active
+        if self.moving == "rollback":
+            return self.moving_to
+        passive = other(self.active)
+        return passive if self.has_previous or shares[passive] == 100 else None
+
+    def warning(self, shares: Mapping[Colour, int]) -> str | None:
+        """What an operator has to know when calls and tick are not with one colour."""
+        if self.moving == "promote" and self.moving_to and shares[self.moving_to] == 100:
+            return (
+                f"{self.moving_to} has all calls and is not active: ./doit promote finishes, ./doit rollback goes back"
+            )
+        if self.moving:
+            return f"a {self.moving} to {self.moving_to} is under way, or was cut short: repeat it, or ./doit rollback"
+        if self.active and shares[self.active] < 100:
+            return (
+                f"{self.active} is active and has {shares[self.active]} % of the calls: ./doit rollback puts that right"
+            )
+        return None
+
+
+def use_database(environment: Environment) -> None:
+    """Take the database from the environment's variables, as functions take it from theirs."""
+    values = environment.values()
+    for name in _DATABASE:
+        if name in values:
+            os.environ[name] = values[name]
+    config.forget()
+    mongo.forget()
+
+
+def standing(environment: Environment) -> Standing:
+    """What the database says. Raises DatabaseUnreachable."""
+    use_database(environment)
+    return read()
+
+
+def read() -> Standing:
+    """What the database says, once it is known which one. Raises DatabaseUnreachable."""
+    try:
+        row = controls.colour_row()
+    except (PyMongoError, GetSmartError) as error:
+        raise DatabaseUnreachable(f"the database does not answer: {error}") from error
+    moving: Mapping[str, Any] = row.get("moving") or {}
+    return Standing(row.get("active"), "previous" in row, moving.get("to"), moving.get("kind"), moving.get("by"))
+
+
+def idle_colour(environment: Environment) -> Colour:
+    """The colour that is not active; green before any is. Raises DatabaseUnreachable."""
+    return other(standing(environment).active or COLOURS[0])
