@@ -22,7 +22,7 @@ from local.ports import free_port
 from ops.gateway import generate, runtime
 from ops.gateway.environment import Environment
 
-SECRET = "a-secret-of-the-tests"
+SECRET = "a-secret-of-the-tests"  # pragma: allowlist secret
 _SECONDS = 15.0
 
 

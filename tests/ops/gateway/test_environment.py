@@ -88,7 +88,7 @@ def test_a_secret_that_could_break_a_configuration_is_refused(value: str) -> Non
 
 def test_variables_come_from_the_process_before_the_file(tmp_path: Path) -> None:
     """So that a pipeline needs no file."""
-    (tmp_path / "variables").write_text("WEB_SECURE=from-the-file-from-it\nMONGODB_URI=x\n")
+    (tmp_path / "variables").write_text("WEB_SECURE=from-the-file-from-it\nMONGODB_URI=x\n")  # pragma: allowlist secret
     there = load(written(tmp_path, variables=str(tmp_path / "variables")))
     assert there.secret("blue", {}) == "from-the-file-from-it"
     assert there.secret("green", {"WEB_SECURE": "from-the-process-1"}) == "from-the-process-1"
