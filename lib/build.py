@@ -42,6 +42,15 @@ UNUSED_FOLDERS = (
 )
 UNUSED_SUFFIXES = (".pyi", ".c", ".h", ".pyx", ".pxd", ".typed", ".txt", ".md", ".rst")
 
+# What a module does at its import that no function needs: the file, the text in it, and what stands there instead.
+LIGHTER = (
+    (  # some eighty dictionaries with types, which only type checkers read: a twentieth of a start
+        "pydantic_core/core_schema.py",
+        "    from typing_extensions import TypedDict\n",
+        "    class TypedDict(dict):\n        def __init_subclass__(cls, total=True):\n            pass\n",
+    ),
+)
+
 ACTIVATE = '''\
 """The platform's launcher executes this before the function is imported: the path, and what makes a start cheap."""
 
@@ -105,8 +114,8 @@ class _Later(types.ModuleType):
 
 
 # Imported by others, and used by none of them unless for a version, a plugin, a JSON schema, an asynchronous client,
-# OIDC, an encoding that nobody named, a time zone, a proxy, an archive, a host that is not ASCII, or a key in OpenSSH's
-# form.
+# OIDC, an encoding that nobody named, a time zone, a proxy, an archive, a host that is not ASCII, a key in OpenSSH's
+# form, the source of a function, or the name of a month.
 _Later("importlib.metadata", "entry_points", "requires", "version")
 _schemas = ("GenerateJsonSchema", "JsonSchemaMode", "JsonSchemaValue", "PydanticJsonSchemaWarning")
 _Later("pydantic.json_schema", "model_json_schema", bases=_schemas).DEFAULT_REF_TEMPLATE = "#/$defs/{model}"
@@ -125,6 +134,9 @@ _Later("difflib", "get_close_matches")
 _Later("http.cookies", bases=("Morsel",))
 _Later("fractions", bases=("Fraction",))
 _Later("tempfile")
+_Later("locale")
+_Later("tokenize")
+_Later("ast", bases=("NodeVisitor",))
 _Later("idna")
 _Later("zoneinfo", bases=("ZoneInfo", "ZoneInfoNotFoundError"))
 _Later("cryptography.hazmat.backends.openssl.backend", objects=("backend",))
@@ -172,6 +184,7 @@ def build_kind(target: Path, lock: Path) -> None:
         site = scratch / "virtualenv" / SITE
         install(lock, site)
         strip(site)
+        lighten(site)
         to_bytecode(site)
         activate = scratch / "virtualenv/bin/activate_this.py"
         activate.parent.mkdir()
@@ -227,6 +240,17 @@ def strip(site: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+
+
+def lighten(site: Path) -> None:
+    """Put into modules what LIGHTER says. Raises OSError when one is not what it was: look at what is new in it."""
+    for name, old, new in LIGHTER:
+        path = site / name
+        if path.is_file():
+            before, found, after = path.read_text().partition(old)
+            if not found:
+                raise OSError(f"{name} is not what lib/build.py makes lighter")
+            path.write_text(before + new + after)
 
 
 def to_bytecode(folder: Path) -> None:
