@@ -74,9 +74,9 @@ class Endpoint:
         if self.contract.takes is not None and _names_something(self.contract.takes):
             found |= {"not_found"}
         if _kind(self.function) == "write":
-            found |= {"provider_rejected", "provider_unavailable"}
+            found |= {"provider_rejected", "provider_unavailable", "deadline_exceeded"}
         if self.is_money:
-            found |= {*_MONEY_ERRORS, "recovering", "deadline_exceeded"}
+            found |= {*_MONEY_ERRORS, "recovering"}
         return sorted(found, key=lambda code: (ERRORS[code].status, code))
 
 

@@ -1,6 +1,7 @@
 """The one place that asks for the time, so that tests and simulations can set it."""
 
 import time
+from _thread import _local  # what threading.local is; threading itself is not worth its import here
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -8,11 +9,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+# How long a call may begin what takes time. After 30 s the platform answers in a function's place; what begins last, a
+# command of the database, may take 8 s more and 2 s to find a server.
+CALL_SECONDS = 18.0
+_ENDLESS = float("inf")
+
+
 def _system_now() -> datetime:
     return datetime.now(UTC)
 
 
 _source: "list[Callable[[], datetime]]" = [_system_now]
+_call = _local()
 
 
 def now() -> datetime:
@@ -24,6 +32,22 @@ def now() -> datetime:
 def monotonic() -> float:
     """Seconds that never go backwards; for deadlines within one process."""
     return time.monotonic()
+
+
+def begin_call() -> None:
+    """From here on this thread's time runs out, until `end_call`."""
+    _call.ends_at = monotonic() + CALL_SECONDS
+
+
+def end_call() -> None:
+    """This thread has all the time again."""
+    _call.ends_at = _ENDLESS
+
+
+def left() -> float:
+    """Seconds in which this thread's call may begin what takes time; endless outside of a call, as in the tick."""
+    ends_at: float = getattr(_call, "ends_at", _ENDLESS)
+    return ends_at - monotonic()
 
 
 def set_clock(source: "Callable[[], datetime] | None") -> None:

@@ -13,7 +13,7 @@ import time
 from _thread import allocate_lock  # what threading.Lock is; threading itself is not worth its import here
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar, cast
 
-from getsmart import log, replies, warm
+from getsmart import clock, log, replies, warm
 from getsmart.errors import (
     DatabaseUnavailable,
     ForbiddenScope,
@@ -178,7 +178,11 @@ def main_of(asks: "Mapping[str, Ask]", contracts: "Callable[[], Sequence[Contrac
     def main(event: dict[str, Any], context: Any) -> dict[str, Any]:
         started = time.perf_counter()
         request, problem = _read(event, _route(context))
-        reply = replies.failure(problem, request.request_id) if problem else _answer(made, request)
+        clock.begin_call()
+        try:
+            reply = replies.failure(problem, request.request_id) if problem else _answer(made, request)
+        finally:
+            clock.end_call()
         _log(request, reply, started)
         warm.ready()  # only now: the first call imports what an endpoint does its work with
         return _response(request, reply)

@@ -15,8 +15,8 @@ from pymongo.errors import AutoReconnect, ConfigurationError
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
-from getsmart import config
-from getsmart.errors import Misconfigured
+from getsmart import clock, config
+from getsmart.errors import DatabaseUnavailable, Misconfigured
 
 Document = dict[str, Any]
 Result = TypeVar("Result")
@@ -61,8 +61,11 @@ def client() -> MongoClient[Document]:
 def database() -> Database[Document]:
     """The database of this deployment; money is read and written with majority concern.
 
-    Raises ServerSelectionTimeoutError after 2 s when no server is there.
+    Raises ServerSelectionTimeoutError after 2 s when no server is there, and DatabaseUnavailable in a call whose time
+    is over: a slow database is given up before the platform gives up the function.
     """
+    if clock.left() <= 0:
+        raise DatabaseUnavailable("the call's time is over")
     connected = client()
     if not connected.topology_description.has_writable_server():
         _ = connected.is_primary  # waits for a server: an operation would do so for its whole timeoutMS

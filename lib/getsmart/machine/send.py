@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 from getsmart import clock, log
-from getsmart.errors import Misconfigured
+from getsmart.errors import DeadlineExceeded, Misconfigured
 from getsmart.machine.conclude import end_without_effect
 from getsmart.metakeep import client, protocol
 from getsmart.metakeep.protocol import ProviderOutage, ProviderRefusal, ProviderRequest
@@ -39,7 +39,7 @@ def send(row: TransactionRow) -> TransactionRow:
         return _refused(row, refusal)
     except ProviderOutage as outage:
         return _put_off(row, outage, is_ambiguous=outage.is_ambiguous)
-    except Misconfigured as error:
+    except (Misconfigured, DeadlineExceeded) as error:
         return _put_off(row, error, is_ambiguous=False)
     return _asked(row, answer) if isinstance(answer, protocol.ConsentNeeded) else _submitted(row, answer)
 

@@ -12,12 +12,14 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from getsmart import clock, config
-from getsmart.errors import Misconfigured
+from getsmart.errors import DeadlineExceeded, Misconfigured
 from getsmart.metakeep import protocol, signing
 from getsmart.metakeep.protocol import ProviderOutage, ProviderRefusal, ProviderRequest
 
 CONNECT_SECONDS = 3.0
 READ_SECONDS = 10.0
+ANSWER_SECONDS = 2.0  # kept back for writing down what MetaKeep says, and for the reply
+_LEAST_SECONDS = 1.0
 _POOL_SIZE = 16
 
 
@@ -48,12 +50,15 @@ def signer() -> str:
 
 
 def call(request: ProviderRequest, *, seconds: float) -> dict[str, Any]:
-    """Send one request, retried within `seconds`, and return MetaKeep's JSON.
+    """Send one request, retried within `seconds` and what is left of the call, and return MetaKeep's JSON.
 
     Raises ProviderRefusal (refused for good) or ProviderOutage (passing), both with `is_ambiguous` when any try may
-    have taken effect, or Misconfigured.
+    have taken effect, Misconfigured, or DeadlineExceeded, which sends nothing, in a call that is late.
     """
-    deadline = clock.monotonic() + seconds
+    left = clock.left() - ANSWER_SECONDS
+    if left < _LEAST_SECONDS:
+        raise DeadlineExceeded("too late in this call to ask MetaKeep")
+    deadline = clock.monotonic() + min(seconds, left)
     was_ambiguous = False
 
     def attempt() -> dict[str, Any]:
