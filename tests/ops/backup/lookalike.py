@@ -31,7 +31,7 @@ def dump(client: MongoClient[dict[str, Any]], options: dict[str, str]) -> int:
     collections = reading.describe(database)
     writer = Writer(cast(Sink, sys.stdout.buffer), Prelude("8.0.0", "100.12.0", collections))
     if (database.broken.find_one() or {}).get("reading"):
-        print("Failed: error writing data for collection: out of luck", file=sys.stderr)
+        sys.stderr.write("Failed: error writing data for collection: out of luck\n")
         return 1
     for namespace, documents, is_last in reading.documents(database, collections):
         writer.end(namespace) if is_last else writer.add(namespace, documents)
@@ -44,7 +44,7 @@ def restore(client: MongoClient[dict[str, Any]], options: dict[str, str]) -> int
     assert options.keys() == {"--archive", *kept}
     for namespace, documents, is_last in Reader(sys.stdin.buffer).segments():
         if namespace.collection == "broken" and documents:
-            print("Failed: restore error: out of luck", file=sys.stderr)
+            sys.stderr.write("Failed: restore error: out of luck\n")
             return 1
         if not is_last and documents:
             rows = [RawBSONDocument(one) for one in split(documents)]
