@@ -73,6 +73,11 @@ def task_test() -> Task:
     return program("ops.suite")
 
 
+def task_simulate() -> Task:
+    """try to break every promise: simulate [--runs N] [--seed N] [--workers N] [--mutate NAME|all]"""
+    return program("tests.simulation")
+
+
 def task_serve() -> Task:
     """run the whole system here until Ctrl-C (--port N, --data DIR, --fresh, --in-process, --blue-green, ...)"""
     return program("local.serve")

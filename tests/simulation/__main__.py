@@ -1,0 +1,149 @@
+"""`./doit simulate`: runs by seed; one that breaks a promise prints its seed and a shrunk schedule."""
+
+import argparse
+import json
+import sys
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from tests.simulation.crew import Crew, Job, Result, crew
+from tests.simulation.hunt import hunt, keep
+from tests.simulation.mutations import DEFECTS
+from tests.simulation.scenarios import SCENARIOS
+from tests.simulation.shrink import shrink
+
+_SHOW_EVERY_SECONDS = 5.0
+_MOST_SHOWN = 5
+
+
+def main(arguments: list[str]) -> int:
+    """Run; exit 0 when every promise held, else 1."""
+    options = _parser().parse_args(arguments)
+    if options.mutate:
+        return _mutate(options)
+    first = int(time.time()) if options.seed is None else options.seed
+    count = options.runs or (1 if options.seed is not None else 100)
+    jobs: list[Job] = [{"seed": seed, "scenario": options.scenario} for seed in range(first, first + count)]
+    print(f"seeds {first} to {first + count - 1}, {options.workers} workers", file=sys.stderr)
+    with crew(min(options.workers, count)) as workers:
+        summary = Summary()
+        for result in workers.do_all(jobs):
+            summary.add(result)
+            if count == 1 or (result["violations"] and len(summary.failed) <= _MOST_SHOWN):
+                show(workers, result)
+    print(json.dumps(summary.content(), indent=2) if options.json else summary.text())
+    return 1 if summary.failed else 0
+
+
+def _mutate(options: argparse.Namespace) -> int:
+    """Plant defects and see that each is seen; with --keep the seeds that saw them are written down."""
+    names = list(DEFECTS) if options.mutate == "all" else [options.mutate]
+    seen: dict[str, int] = {}
+    with crew(min(options.workers, len(names))) as workers, ThreadPoolExecutor(options.workers) as pool:
+        found = pool.map(lambda name: hunt(workers, name, options.seed or 0), names)
+        for name, (seed, violations) in zip(names, found, strict=True):
+            what = f"seed {seed}: {violations[0]}" if seed is not None else "NOT SEEN"
+            print(f"{name:20} {DEFECTS[name].what:30} {what}"[:180], flush=True)
+            if seed is not None:
+                seen[name] = seed
+    print(f"{len(seen)} of {len(names)} planted defects were seen")
+    if options.keep:
+        keep(seen)
+    return 0 if len(seen) == len(names) else 1
+
+
+class Summary:
+    """What came of all runs, with progress on a terminal."""
+
+    def __init__(self) -> None:
+        self.runs, self.crossings = 0, 0
+        self.failed: list[int] = []
+        self.faults: Counter[str] = Counter()
+        self.sites: dict[str, list[int]] = {}
+        self.scenarios: Counter[str] = Counter()
+        self._started = self._shown = time.monotonic()
+
+    def add(self, result: Result) -> None:
+        """One more run."""
+        self.runs, self.crossings = self.runs + 1, self.crossings + result["crossings"]
+        self.faults.update(result["faults"])
+        self.scenarios[result["scenario"]] += 1
+        for site, (crossed, met) in result["sites"].items():
+            known = self.sites.setdefault(site, [0, 0])
+            known[0], known[1] = known[0] + crossed, known[1] + met
+        if result["violations"]:
+            self.failed.append(result["seed"])
+        if time.monotonic() - self._shown > _SHOW_EVERY_SECONDS:
+            self._shown = time.monotonic()
+            print(f"{self.runs} runs, {len(self.failed)} failed", file=sys.stderr)
+
+    def content(self) -> dict[str, Any]:
+        """As JSON."""
+        met = [site for site, (_, faults) in self.sites.items() if faults]
+        return {
+            "runs": self.runs,
+            "violations": len(self.failed),
+            "failed_seeds": self.failed,
+            "boundaries": len(self.sites),
+            "boundaries_with_faults": len(met),
+            "boundaries_without": sorted(self.sites.keys() - set(met)),
+            "crossings": self.crossings,
+            "faults": dict(sorted(self.faults.items())),
+            "scenarios": dict(self.scenarios),
+            "seconds": round(time.monotonic() - self._started, 1),
+        }
+
+    def text(self) -> str:
+        """For a person."""
+        content = self.content()
+        share = 100 * content["boundaries_with_faults"] / max(1, content["boundaries"])
+        faults = ", ".join(f"{count} {kind}" for kind, count in content["faults"].items())
+        return "\n".join(
+            [
+                f"{content['runs']} runs of {len(self.scenarios)} scenarios, {content['violations']} with violations",
+                f"{content['boundaries']} boundaries enumerated in {content['crossings']} crossings",
+                f"{content['boundaries_with_faults']} of them met a fault ({share:.1f} %)",
+                f"faults: {faults}",
+                f"{content['seconds']} s",
+                *([f"failed seeds: {content['failed_seeds']}"] if self.failed else []),
+            ]
+        )
+
+
+def show(workers: Crew, result: Result) -> None:
+    """A run as a person wants to see it; where it broke a promise, the shrunk schedule."""
+    seed, scenario = result["seed"], result["scenario"]
+    print(f"\nseed {seed}, scenario {scenario}, {result['crossings']} crossings, trace {result['trace']}")
+    for sentence in result["violations"] or ["every promise held"]:
+        print(f"  {sentence}")
+    if not result["violations"]:
+        return
+
+    def runs(plan: dict[str, Any]) -> list[str]:
+        again: list[str] = workers.do({"seed": seed, "scenario": scenario, "plan": plan})["violations"]
+        return again
+
+    small = shrink(result["plan"], result["violations"], result["actors"], runs)
+    last = workers.do({"seed": seed, "scenario": scenario, "plan": small})
+    print("shrunk to", json.dumps(small))
+    for line in (*last["story"], *last["violations"]):
+        print(f"  {line}")
+    print(f"again: ./doit simulate --seed {seed}" + (f" --scenario {scenario}" if scenario else ""))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="./doit simulate", description=__doc__)
+    parser.add_argument("--seed", type=int, help="the first seed (default: the time); alone, the one run of it")
+    parser.add_argument("--runs", type=int, help="how many seeds from there on (default 100)")
+    parser.add_argument("--workers", type=int, default=2, help="processes, each with a database of its own (default 2)")
+    parser.add_argument("--scenario", choices=SCENARIOS, help="only this one; else all in turn")
+    parser.add_argument("--mutate", choices=[*DEFECTS, "all"], help="plant a defect, and see that it is seen")
+    parser.add_argument("--keep", action="store_true", help="with --mutate: keep the seeds that saw them (kept.json)")
+    parser.add_argument("--json", action="store_true", help="the summary as JSON")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,38 @@
+"""Planted defects against the judges: which seed sees which, and the file of seeds that is kept and played again."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tests.simulation.crew import Crew
+from tests.simulation.mutations import DEFECTS
+
+KEPT = Path(__file__).with_name("kept.json")
+MOST_SEEDS = 200
+
+
+def job(name: str, seed: int) -> dict[str, Any]:
+    """The run of a seed with a defect planted, in one of the scenarios where it can show."""
+    scenarios = DEFECTS[name].scenarios
+    return {"seed": seed, "scenario": scenarios[seed % len(scenarios)], "defect": name}
+
+
+def hunt(workers: Crew, name: str, first: int) -> tuple[int | None, list[str]]:
+    """The first seed from `first` on that sees the defect, and what a judge said; None after many that did not."""
+    for seed in range(first, first + MOST_SEEDS):
+        violations = workers.do(job(name, seed))["violations"]
+        if violations:
+            return seed, violations
+    return None, []
+
+
+def kept() -> dict[str, Any]:
+    """`defects`: to each the seed that saw it; `seeds`: runs that once broke a promise, with the reason."""
+    content: dict[str, Any] = json.loads(KEPT.read_text())
+    return content
+
+
+def keep(defects: dict[str, int]) -> None:
+    """Write down which seed sees which defect."""
+    content = {**kept(), "defects": dict(sorted({**kept()["defects"], **defects}.items()))}
+    KEPT.write_text(json.dumps(content, indent=2) + "\n")

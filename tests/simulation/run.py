@@ -1,0 +1,187 @@
+"""One run: chaos by the plan, then calm until all is at rest, then the judges."""
+
+import random
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from getsmart.models import is_final
+from tests.simulation import checkers, checkers_told
+from tests.simulation.actors import MOST_SKEW, Cast, attempt, deliver_webhooks
+from tests.simulation.checkers import Check, is_at_rest
+from tests.simulation.facts import Facts, gather
+from tests.simulation.plan import Plan
+from tests.simulation.scenarios import SCENARIOS
+from tests.simulation.scheduler import Stuck
+from tests.simulation.world import Row, World
+
+# Seconds between the looks of the calm: leases, a repair's quiet time, polls, the life of a consent, back-off.
+_PAUSES = (20, 40, 62, 62, 62, 130, 300, 400, 600, 900, 900, 2000, 7300, 19_000, 44_000, 44_000)
+_RELEASED = 9  # the look before which MetaKeep goes on with what it has left lying
+_LONG_REST_SECONDS = 30 * 60.0  # nobody looks for longer than anything may be sent again
+_ALWAYS = (*checkers.ALWAYS, *checkers_told.ALWAYS)
+_IN_THE_END = (*_ALWAYS, *checkers.IN_THE_END, *checkers_told.IN_THE_END)
+
+_WATCHED = ("timeline", "status", "lease_until")
+
+
+@dataclass
+class Report:
+    """What came of a run: broken promises, a digest of what happened, and the boundaries with what met them there."""
+
+    seed: int
+    scenario: str
+    violations: list[str]
+    trace: str
+    crossings: int
+    sites: dict[str, list[int]]
+    faults: dict[str, int]
+    plan: dict[str, Any]
+    seconds: float
+    paths: dict[str, list[str]]
+    actors: list[str]
+    story: list[str] = field(default_factory=list)
+
+
+def scenario_of(seed: int) -> str:
+    """The scenario of a seed: all of them in turn."""
+    return list(SCENARIOS)[seed % len(SCENARIOS)]
+
+
+def run(world: World, seed: int, plan: Plan | None = None, scenario: str | None = None) -> Report:
+    """The run of a seed, or the same actors under a plan that is given."""
+    started = time.perf_counter()
+    plan = plan or Plan(drawn_from=seed)
+    plan.log = []
+    name = scenario or scenario_of(seed)
+    world.begin(plan, seed)
+    cast = Cast(world, seed, random.Random(f"{seed}:cast"))
+    cast.rest_seconds = cast.chance.choice((5.0, 5.0, 5.0, 5.0, 5.0, _LONG_REST_SECONDS))
+    SCENARIOS[name](cast)
+    watch = Watch(world)
+    world.wire.watch = watch.look
+    try:
+        violations = _judged(world, cast, watch, plan)
+    finally:
+        world.wire.watch = None
+    return Report(
+        seed=seed,
+        scenario=name,
+        violations=list(dict.fromkeys(violations)),
+        trace=world.scheduler.trace,
+        crossings=world.scheduler.crossings,
+        sites=world.scheduler.sites,
+        faults=dict(Counter(fault.kind for fault in plan.faults.values())),
+        plan=plan.dump(),
+        seconds=time.perf_counter() - started,
+        paths=world.scheduler.paths,
+        actors=[name for name, _ in cast.roles],
+        story=plan.log,
+    )
+
+
+def _judged(world: World, cast: Cast, watch: "Watch", plan: Plan) -> list[str]:
+    for name, work in cast.roles:
+        if name not in plan.dropped:
+            world.scheduler.spawn(name, work)
+    try:
+        world.scheduler.run()
+    except Stuck as stuck:
+        return [f"stuck: {stuck}"]
+    violations = [f"crash: {crash}" for crash in world.scheduler.crashes]
+    violations += judge(gather(world, cast), _ALWAYS)
+    violations += calm(world, cast)
+    return [*violations, *watch.seen_wrong, *judge(gather(world, cast), _IN_THE_END)]
+
+
+def judge(facts: Facts, checks: tuple[Check, ...]) -> list[str]:
+    """What is broken."""
+    return [sentence for check in checks for sentence in check(facts)]
+
+
+def calm(world: World, cast: Cast) -> list[str]:
+    """No faults any more: callers retry, webhooks come, ticks run and time passes until all is at rest."""
+    violations = []
+    for number, pause in enumerate((cast.rest_seconds, *_PAUSES)):
+        world.scheduler.advance(pause)
+        if number == _RELEASED:
+            world.sandbox.release()
+        for op in list(cast.ops):
+            if op.final is None:
+                attempt(cast, op)
+        deliver_webhooks(cast)
+        world.tick()
+        facts = gather(world, cast)
+        violations += judge(facts, (checkers.not_too_much,))
+        if is_quiet(facts):
+            break
+    for op in cast.ops:
+        if op.is_money and op.final is not None and op.final.status < 300:
+            attempt(cast, op)  # it repeats what it was answered, also now
+    return violations
+
+
+def is_quiet(facts: Facts) -> bool:
+    """Whether nothing is left to be done."""
+    return (
+        all(op.final is not None for op in facts.ops)
+        and all(is_at_rest(row) and not row.get("is_unsummed") for row in facts.transactions)
+        and not any(
+            row.get("outbox")
+            for name in ("transactions", "wallets", "batches", "endpoints")
+            for row in facts.rows[name]
+        )
+        and all(batch["status"] in ("completed", "accepting") for batch in facts.rows["batches"])
+        and all(available == expected for available, expected in facts.reserves().values())
+        and not _awaited(facts)
+    )
+
+
+def _awaited(facts: Facts) -> bool:
+    waiting = {row["_id"] for row in facts.rows["endpoints"] if row["status"] == "paused"}
+    return any(row["status"] == "pending" and row["endpoint_id"] not in waiting for row in facts.rows["deliveries"])
+
+
+class Watch:
+    """Looks at every transaction after each write: what is final stays, no lease is broken, no mark is too early."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._known: dict[str, Row] = {}
+        self.seen_wrong: list[str] = []
+
+    def look(self, collection: str) -> None:
+        """After a write was committed."""
+        if collection in ("transactions", "commitTransaction"):
+            for row in self._world.raw.transactions.find({}, dict.fromkeys(_WATCHED, 1)):
+                before = self._known.get(row["_id"])
+                if before is not None and before != row:
+                    self.seen_wrong += self._changed(before, row)
+                self._known[row["_id"]] = row
+        if collection in ("inbound_events", "commitTransaction"):
+            self.seen_wrong += self._marks()
+
+    def _changed(self, before: Row, row: Row) -> Iterator[str]:
+        """I4, and I1's rule that a claim is taken over once its holder's time is over."""
+        old, new = before["timeline"], row["timeline"]
+        if new[: len(old)] != old or row["status"] != new[-1]["status"]:
+            yield f"I4: {row['_id']} was rewritten from {old} to {new}"
+        if len(new) > len(old) and is_final(old[-1]["status"]):
+            yield f"I4: {row['_id']} was {old[-1]['status']} and moved on"
+        left = (before["lease_until"] - self._world.scheduler.true_now()).total_seconds()
+        if row["lease_until"] > before["lease_until"] and left > 2 * MOST_SKEW:
+            yield f"I1: {row['_id']} was taken over {left:.0f} s before its lease ended"
+
+    def _marks(self) -> Iterator[str]:
+        """I1: an inbound delivery counts as seen once its effect is there, and never before."""
+        raw, sandbox = self._world.raw, self._world.sandbox.world
+        seen = [row["_id"] for row in raw.inbound_events.find({}, {"_id": 1})]
+        with sandbox.change():
+            rows = sandbox.store.rows("SELECT event_id, transaction_id FROM outbox")
+        about = {row["event_id"]: row["transaction_id"] for row in rows}
+        for event_id in seen:
+            row = raw.transactions.find_one({"metakeep_transaction_id": about.get(event_id)}, {"status": 1})
+            if row is None or not is_final(row["status"]):
+                yield f"I1: delivery {event_id} is marked as seen, and its effect is not there"

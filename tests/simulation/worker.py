@@ -1,0 +1,33 @@
+"""A worker: one world in a process of its own, which does one job a line, from standard input to standard output."""
+
+import json
+import os
+import sys
+from dataclasses import asdict
+from typing import Any
+
+from tests.simulation.mutations import plant
+from tests.simulation.plan import Plan
+from tests.simulation.run import run
+from tests.simulation.world import World, opened
+
+
+def work(world: World, job: dict[str, Any]) -> dict[str, Any]:
+    """Do a job: the run of a seed, or of a plan that is given; with a defect planted, or not."""
+    plan = Plan.load(job["plan"]) if job.get("plan") else None
+    with plant(job.get("defect")):
+        return asdict(run(world, job["seed"], plan, job.get("scenario")))
+
+
+def main() -> None:
+    """Until standard input ends. What the product or anybody else prints is not an answer."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    with opened() as world:
+        for line in sys.stdin:
+            answers.write(json.dumps(work(world, json.loads(line))) + "\n")
+            answers.flush()
+
+
+if __name__ == "__main__":
+    main()
