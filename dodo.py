@@ -118,6 +118,21 @@ def task_restore() -> Task:
     return program("ops.restore")
 
 
+def task_verify() -> Task:
+    """prove the books complete: every balance, entry, state and event number, streamed; exit 1 names what is wrong"""
+    return program("ops.verify")
+
+
+def task_reconcile() -> Task:
+    """compare the chain with the books and tell what does not agree (--from B, --to B, --report, --close BREAK)"""
+    return program("ops.reconcile")
+
+
+def task_recovery() -> Task:
+    """after a restore: stop money with `on`; it ends by itself once the chain is reconciled (on | off | status)"""
+    return program("ops.recovery")
+
+
 def task_new() -> Task:
     """scaffold an endpoint with its test and its entry in project.yml: new PACKAGE/FUNCTION"""
     return program("ops.scaffold")

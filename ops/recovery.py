@@ -1,4 +1,7 @@
-"""After a restore: `on` stops money until `off`, set once books and chain agree again; `status` tells which it is."""
+"""After a restore: `on` stops money; the tick ends that itself once it has reconciled the chain up to its head.
+
+`off` ends it by hand, where no node is configured to reconcile with; `status` tells which it is.
+"""
 
 import argparse
 import sys
@@ -12,7 +15,7 @@ from getsmart.stores import controls
 
 def main(arguments: list[str]) -> int:
     """Run one command; exit 0, or 1 with one clear line."""
-    parser = argparse.ArgumentParser(prog="python -m ops.recovery", description=__doc__)
+    parser = argparse.ArgumentParser(prog="./doit recovery", description=__doc__)
     parser.add_argument("command", choices=("on", "off", "status"))
     command = parser.parse_args(arguments).command
     load_dotenv()

@@ -135,6 +135,7 @@ def system(
         "CHAIN_ID": str(sandbox.chain_id),
         "CHAIN_RPC_URL": sandbox.rpc_url,
         "CONFIRMATION_DEPTH": "0",
+        "TOKEN_FIRST_BLOCK": str(sandbox.settle_and_forget() + 1),
         "METAKEEP_WEBHOOK_SCHEME": "p256",
         "METAKEEP_WEBHOOK_SENDER_KEYS": sandbox.webhook_sender_key,
         "METAKEEP_WEBHOOK_SECRETS": sandbox.webhook_secret,

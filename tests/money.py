@@ -176,7 +176,9 @@ def audit(raw: Raw, opening: dict[str, int], leaked: dict[str, int]) -> None:
     rows = list(raw.transactions.find())
     entries = list(raw.entries.find({"transaction_id": {"$ne": "genesis"}}))
     for row in rows:
-        _audit_row(row, [entry for entry in entries if entry["transaction_id"] == row["_id"]])
+        own = [entry for entry in entries if entry["transaction_id"] == row["_id"] and "break_id" not in entry]
+        _audit_row(row, own)
+    _audit_corrections(raw, entries)
     _audit_accounts(raw, rows, entries, leaked)
     _audit_reserves(raw, rows, opening, leaked)
     _audit_books(raw, rows, entries, opening)
@@ -198,6 +200,26 @@ def _audit_row(row: Row, entries: list[Row]) -> None:
         ["credit", "debit"] if row["status"] == "confirmed" else []
     )
     assert all(entry["amount"] == row["amount"] for entry in entries)
+
+
+def _audit_corrections(raw: Raw, entries: list[Row]) -> None:
+    """What breaks moved: two entries each, and what is standing is what was moved and not moved back."""
+    for correction in raw.corrections.find():
+        own = {entry["direction"]: entry for entry in entries if entry["_id"].startswith(f"{correction['_id']}:")}
+        assert own["debit"]["account"] == correction["origin"]["account"]
+        assert own["credit"]["account"] == correction["target"]["account"]
+        assert all(entry["amount"] == correction["amount"] for entry in own.values())
+    for raised in raw.breaks.find():
+        moved = [
+            (row["origin"]["account"], row["target"]["account"])
+            for row in raw.corrections.find({"break_id": raised["_id"]})
+        ]
+        assert len(moved) == raised["bookings"]
+        for origin, target in list(moved):
+            if (origin, target) in moved and (target, origin) in moved:
+                moved.remove((origin, target))
+                moved.remove((target, origin))
+        assert sorted(moved) == sorted(map(tuple, raised["standing"]))
 
 
 def _signed(entry: Row) -> int:
@@ -229,6 +251,10 @@ def _audit_reserves(raw: Raw, rows: list[Row], opening: dict[str, int], leaked: 
         control = raw.controls.find_one({"_id": name})
         assert control is not None
         out = _held(rows, name, "held", "settled") + leaked.get(name, 0)
+        account = ISSUANCE if name == SUPPLY else TREASURY
+        for correction in raw.corrections.find():
+            units = to_units(correction["amount"])
+            out += units * ((correction["origin"]["account"] == account) - (correction["target"]["account"] == account))
         if name == SUPPLY:
             out += sum(to_units(batch["held"]) for batch in raw.batches.find({"status": {"$ne": "accepting"}}))
         assert to_units(control["available"]) == free[name] - out, name
@@ -239,9 +265,9 @@ def _audit_books(raw: Raw, rows: list[Row], entries: list[Row], opening: dict[st
     books = raw.controls.find_one({"_id": "books"})
     assert books is not None
     sums: dict[str, int] = defaultdict(int, opening)
-    unsummed = {row["_id"] for row in rows if row.get("is_unsummed")}
+    unsummed = {row["_id"] for row in [*rows, *raw.corrections.find()] if row.get("is_unsummed")}
     for entry in entries:
-        if entry["transaction_id"] not in unsummed:
+        if entry["_id"].rpartition(":")[0] not in unsummed:
             sums[entry["account"] if entry["account"] in SYSTEM_ACCOUNTS else "wallets"] += _signed(entry)
     for name in (*SYSTEM_ACCOUNTS, "wallets"):
         assert to_units(books[name]) == sums[name], name
@@ -259,6 +285,5 @@ def _audit_events(raw: Raw, rows: list[Row]) -> None:
     for row in rows:
         waiting = [event for event in row["outbox"] if raw.events.find_one({"_id": event["event_id"]}) is None]
         own = [event for event in numbered if row["_id"] in event["data"]]
-        assert [event["type"] for event in own + waiting] == [
-            f"transaction.{step['status']}" for step in row["timeline"]
-        ]
+        told = [event["type"] for event in own + waiting if event["type"] != "transaction.reorged"]
+        assert told == [f"transaction.{step['status']}" for step in row["timeline"]]

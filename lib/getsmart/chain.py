@@ -9,6 +9,7 @@ import http.client
 import json
 import os
 from collections import deque
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any, NamedTuple
@@ -32,6 +33,10 @@ class ChainUnavailable(ProviderUnavailable):
     safe_message = "The chain's node is not available at the moment."
 
 
+class ChainRefused(ChainUnavailable):
+    """The node answered with an error of its own: it may answer a smaller question."""
+
+
 class TransferLog(NamedTuple):
     """One ERC-20 Transfer in a receipt: addresses in lower case, amount in base units."""
 
@@ -51,12 +56,33 @@ class FoundTransfer(NamedTuple):
     amount: int
 
 
+class ChainTransfer(NamedTuple):
+    """One Transfer as it stands on the chain: addresses and hashes in lower case, amount in base units."""
+
+    tx_hash: str
+    log_index: int
+    block_number: int
+    block_hash: str
+    sender: str
+    recipient: str
+    amount: int
+
+
+class Block(NamedTuple):
+    """A block's number, hash and time."""
+
+    number: int
+    hash: str
+    at: datetime
+
+
 class Receipt(NamedTuple):
-    """What became of a mined transaction."""
+    """What became of a mined transaction; `block_hash` is empty where the node does not say."""
 
     is_success: bool
     block_number: int
     transfers: tuple[TransferLog, ...]
+    block_hash: str = ""
 
 
 def is_configured() -> bool:
@@ -76,7 +102,8 @@ def receipt(tx_hash: str) -> Receipt | None:
         return None
     try:
         transfers = tuple(_transfer(log) for log in found["logs"] if _is_transfer(log))
-        return Receipt(_number(found["status"]) == 1, _number(found["blockNumber"]), transfers)
+        block_hash = (found.get("blockHash") or "").lower()
+        return Receipt(_number(found["status"]) == 1, _number(found["blockNumber"]), transfers, block_hash)
     except (KeyError, TypeError, AttributeError) as error:
         raise ChainUnavailable("the node's receipt is malformed") from error
 
@@ -88,6 +115,41 @@ def block_time(number: int) -> datetime:
         return datetime.fromtimestamp(_number(block["timestamp"]), UTC)
     except (KeyError, TypeError) as error:
         raise ChainUnavailable("the node's block is malformed") from error
+
+
+def blocks(numbers: Sequence[int]) -> dict[int, Block]:
+    """Those of the blocks that the node has, by number; one call. Raises ChainUnavailable."""
+    answers = _ask_all("eth_getBlockByNumber", [[hex(number), False] for number in numbers])
+    try:
+        found = [
+            Block(_number(one["number"]), one["hash"].lower(), datetime.fromtimestamp(_number(one["timestamp"]), UTC))
+            for one in answers
+            if one is not None
+        ]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ChainUnavailable("the node's block is malformed") from error
+    return {block.number: block for block in found}
+
+
+def read_transfers(contract: str, first: int, last: int) -> list[ChainTransfer]:
+    """Every Transfer of the contract in blocks `first` to `last`, in the chain's order; one call, or smaller ones.
+
+    A node that refuses a span (for its length, or for how much it holds) is asked for halves of it. Raises
+    ChainUnavailable.
+    """
+    span = {"fromBlock": hex(first), "toBlock": hex(last)}
+    try:
+        logs = _ask("eth_getLogs", [{"address": contract, "topics": [TRANSFER_TOPIC], **span}])
+    except ChainRefused:
+        if first == last:
+            raise
+        middle = (first + last) // 2
+        return read_transfers(contract, first, middle) + read_transfers(contract, middle + 1, last)
+    try:
+        found = [_on_chain(log) for log in logs if _is_transfer(log)]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ChainUnavailable("the node's logs are malformed") from error
+    return sorted(found, key=lambda one: (one.block_number, one.log_index))
 
 
 def find_transfers(contract: str, sender: str, recipient: str, first: int, last: int) -> list[FoundTransfer]:
@@ -122,6 +184,19 @@ def _found(log: dict[str, Any]) -> FoundTransfer:
     return FoundTransfer(log["transactionHash"].lower(), number, index, amount)
 
 
+def _on_chain(log: dict[str, Any]) -> ChainTransfer:
+    seen = _transfer(log)
+    return ChainTransfer(
+        log["transactionHash"].lower(),
+        seen.log_index,
+        _number(log["blockNumber"]),
+        log["blockHash"].lower(),
+        seen.sender,
+        seen.recipient,
+        seen.amount,
+    )
+
+
 def _is_transfer(log: dict[str, Any]) -> bool:
     return len(log["topics"]) == _TRANSFER_TOPICS and log["topics"][0] == TRANSFER_TOPIC
 
@@ -142,7 +217,24 @@ def _ask(method: str, parameters: list[Any]) -> Any:
     question = {"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}
     url = config.read(config.ChainSettings).rpc_url or ""
     try:
-        return json.loads(_post(url, json.dumps(question).encode()))["result"]
+        answer = json.loads(_post(url, json.dumps(question).encode()))
+        if answer.get("error") is not None:
+            raise ChainRefused(f"{method}: error {str(answer['error'])[:100]}")
+        return answer["result"]
+    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ChainUnavailable(f"{method}: {type(error).__name__}") from error
+
+
+def _ask_all(method: str, calls: Sequence[list[Any]]) -> list[Any]:
+    """The results of a method for each list of parameters, in order; one round trip."""
+    batch = [
+        {"jsonrpc": "2.0", "id": place, "method": method, "params": parameters}
+        for place, parameters in enumerate(calls)
+    ]
+    url = config.read(config.ChainSettings).rpc_url or ""
+    try:
+        answers = {one["id"]: one["result"] for one in json.loads(_post(url, json.dumps(batch).encode()))}
+        return [answers[place] for place in range(len(calls))]
     except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as error:
         raise ChainUnavailable(f"{method}: {type(error).__name__}") from error
 

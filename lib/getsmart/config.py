@@ -71,6 +71,12 @@ class ChainSettings(_Settings):
     confirmation_depth: int = Field(alias="CONFIRMATION_DEPTH", default=64, ge=0, le=10_000)
 
 
+class ReconciliationSettings(_Settings):
+    """From which block on the chain is compared with the books: the one that the contract was created in."""
+
+    first_block: int = Field(alias="TOKEN_FIRST_BLOCK", default=0, ge=0)
+
+
 class WebhookSettings(_Settings):
     """By which of two schemes inbound deliveries are verified. Never both: a forger would take the weaker one."""
 

@@ -16,6 +16,7 @@ EventType = Literal[
     "transaction.cancelled",
     "transaction.expired",
     "transaction.unknown",
+    "transaction.reorged",
     "batch.completed",
     "endpoint.failing",
     "test.ping",

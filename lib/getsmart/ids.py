@@ -20,7 +20,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 
 
 def new_id(prefix: str) -> str:
-    """A fresh id such as `txn_01J...`; prefixes are wlt txn bat whe evt dlv rpl key req."""
+    """A fresh id such as `txn_01J...`; prefixes are wlt txn bat whe evt dlv rpl key req brk."""
     return _id(prefix, int(clock.now().timestamp() * 1000), int.from_bytes(os.urandom(_RANDOM_BYTES), "big"))
 
 

@@ -60,6 +60,26 @@ class WebhookMode(Shape):
     delay_ms: _MILLISECONDS = events.DEFAULT_MODE["delay_ms"]  # type: ignore[assignment]
 
 
+class Movement(Shape):
+    """One Transfer: from the zero address it is a mint, to it a burn; `amount` is base units."""
+
+    sender: str
+    recipient: str
+    amount: Annotated[str, Field(pattern=r"^[0-9]{1,78}$")]
+
+
+class Movements(Shape):
+    """Calls of the token contract that nobody asked MetaKeep for, each mined at once in a block of its own."""
+
+    transfers: Annotated[list[Movement], Field(min_length=1, max_length=20_000)]
+
+
+class Dropped(Shape):
+    """A transaction that a reorganisation dropped, to be mined after all."""
+
+    tx_hash: str
+
+
 class Reorganisation(Shape):
     """Replace the newest `depth` blocks: all transactions are dropped, or all but `keep`, or `drop` only."""
 
@@ -179,6 +199,35 @@ def _digests(texts: list[str]) -> list[bytes]:
         raise Refusal(INVALID_REQUEST, 400, "transaction hashes are 0x hex") from None
 
 
+def _move(world: World) -> dict[str, Any]:
+    order = parse(request.get_data(), Movements)
+    with world.change():
+        transactions.settle(world)
+        blocks = [
+            transactions.mine_transfer(world, one.sender, one.recipient, int(one.amount)) for one in order.transfers
+        ]
+        return {
+            "transfers": [
+                {
+                    "tx_hash": f"0x{(block.call.tx_hash or b'').hex()}",
+                    "block_number": block.number,
+                    "block_hash": f"0x{block.hash.hex()}",
+                    "failure": block.failure,
+                }
+                for block in blocks
+            ]
+        }
+
+
+def _remine(world: World) -> dict[str, Any]:
+    tx_hash = _digests([parse(request.get_data(), Dropped).tx_hash])[0]
+    with world.change():
+        try:
+            return {"block_number": world.mine_again(tx_hash).number}
+        except ValueError as error:
+            raise Refusal(INVALID_REQUEST, 400, str(error)) from None
+
+
 def _reorganise(world: World) -> dict[str, Any]:
     order = parse(request.get_data(), Reorganisation)
     with world.change():
@@ -238,5 +287,7 @@ def blueprint(world: World, holds: Holds, addresses: dict[str, str]) -> Blueprin
     add("GET", "/webhooks", lambda: _show_webhooks(world))
     add("GET", "/requests", lambda: _requests(world))
     add("POST", "/reorg", lambda: _reorganise(world))
+    add("POST", "/remine", lambda: _remine(world))
+    add("POST", "/transfers", lambda: _move(world))
     add("GET", "/info", lambda: _info(world, addresses))
     return routes

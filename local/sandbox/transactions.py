@@ -6,9 +6,10 @@ import uuid
 from typing import Any
 
 from eth_hash.auto import keccak
+from eth_utils.address import to_checksum_address
 
 from local import contract
-from local.chain import Block, Call, Log
+from local.chain import ZERO_ADDRESS, Block, Call, Log
 from local.sandbox import events
 from local.sandbox.store import Row
 from local.sandbox.world import CHAIN_ID, World
@@ -162,3 +163,25 @@ def release_stuck(world: World) -> None:
         "UPDATE transactions SET due_ms = ?, fate = '{}' WHERE state = 'QUEUED' AND due_ms IS NULL",
         world.clock.now_ms(),
     )
+
+
+def mine_transfer(world: World, sender: str, recipient: str, units: int) -> Block:
+    """Mine a call of the token contract that no request of MetaKeep's stands behind."""
+    origin, target = str(to_checksum_address(sender)), str(to_checksum_address(recipient))
+    if origin == ZERO_ADDRESS:
+        origin, data = world.treasury, contract.call_data("mint(address,uint256)", target, units)
+    elif target == ZERO_ADDRESS:
+        data = contract.call_data("burn(uint256)", units)
+    else:
+        data = contract.call_data("transfer(address,uint256)", target, units)
+    number = world.chain.head.number + 1
+    tx_hash = keccak(f"{CHAIN_ID}{number}{world.chain.head.hash.hex()}{origin}".encode() + data)
+    at_ms = max(world.clock.now_ms(), world.chain.head.call.at_ms)
+    return world.mine(Call(tx_hash, origin, world.token, data, at_ms))
+
+
+def forget(world: World) -> None:
+    """What is queued is never mined, what waits for consent is never asked, what was to be orphaned stays."""
+    world.store.run("UPDATE transactions SET state = 'CANCELLED', due_ms = NULL WHERE state = 'QUEUED'")
+    world.store.run("UPDATE transactions SET orphan_at_ms = NULL WHERE orphan_at_ms IS NOT NULL")
+    world.store.run("UPDATE consents SET state = 'expired' WHERE state = 'pending'")

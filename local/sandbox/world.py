@@ -117,6 +117,16 @@ class World:
         for call in calls:
             self.mine(call)
 
+    def mine_again(self, tx_hash: bytes) -> Block:
+        """Mine a transaction that a reorganisation had dropped; raises ValueError when there is none."""
+        dropped = "SELECT * FROM journal WHERE orphaned = 1 AND tx_hash = ? ORDER BY seq DESC"
+        row = self.store.row(dropped, tx_hash)
+        if row is None or self.chain.block_of(tx_hash) is not None:
+            raise ValueError("no reorganisation has dropped this transaction")
+        call = _read_call(row)
+        at_ms = max(self.clock.now_ms(), self.chain.head.call.at_ms)
+        return self.mine(Call(call.tx_hash, call.sender, call.to, call.data, at_ms, call.refusal, call.branch))
+
     def close(self) -> None:
         """Close the database; the world is of no use afterwards."""
         with self._lock:

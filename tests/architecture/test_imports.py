@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 WORDS = (
     *("errors", "fields", "amounts", "models", "config", "log", "clock", "ids", "replies", "objects", "tokens"),
-    *("paging", "tables", "warm", "hooks"),
+    *("paging", "tables", "warm", "hooks", "breaks"),
 )
 EDGE = ("web", "auth", "limits", "idempotency", "rows")
 

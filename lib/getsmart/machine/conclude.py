@@ -5,6 +5,8 @@ from typing import Any, Literal
 from pymongo.client_session import ClientSession
 
 from getsmart import clock
+from getsmart.breaks import BreakRow
+from getsmart.machine import exchange
 from getsmart.models import AuditLine, TransactionRow, changed_by
 from getsmart.mongo import to_units, transact
 from getsmart.stores import inbound, ledger, reserves, transactions
@@ -55,19 +57,29 @@ def confirm(
 ) -> TransactionRow | None:
     """State, ledger entries, wallet accounts, event and the inbound delivery's mark, in one short transaction.
 
-    `evidence` holds tx_hash, block_number, explorer_url and settlement (tx_hash and log index, unique for ever).
-    Returns the row, or None when somebody else moved it first. Raises DuplicateKeyError when the settlement or the
-    delivery belongs to another.
+    `evidence` holds tx_hash, block_number, explorer_url and settlement (tx_hash and log index, unique for ever). Where
+    reconciliation had booked this Transfer for want of a transaction, that is undone in the same transaction. Returns
+    the row, or None when somebody else moved it first. Raises DuplicateKeyError when the settlement or the delivery
+    belongs to another.
     """
     changes = {**evidence, "hold": {**row["hold"], "state": "settled"}, "is_unsummed": True, "is_in_flight": False}
+    settlement = evidence["settlement"]
+    if settlement["log_index"] is None:
+        changes["is_unwitnessed"] = True
 
-    def settle(session: ClientSession) -> TransactionRow | None:
+    def settle(session: ClientSession, instead_of: BreakRow | None = None) -> TransactionRow | None:
         moved = transactions.move(row, "confirmed", changes, session=session)
         if moved is None:
             return None
-        ledger.post(moved, session=session)
+        if instead_of is None:
+            ledger.post(moved, session=session)
+        else:
+            exchange.post(moved, instead_of, session=session)
         if inbound_event is not None:
             inbound.mark(*inbound_event, clock.now(), session=session)
         return moved
 
-    return transact(settle)
+    booked = exchange.find_booked(settlement["tx_hash"], settlement["log_index"])
+    if booked is None:
+        return transact(settle)
+    return exchange.run(booked, lambda session: settle(session, booked))

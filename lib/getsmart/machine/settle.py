@@ -109,7 +109,8 @@ def _witness(row: TransactionRow, tx_hash: str) -> dict[str, Any] | str | None:
     if depth and chain.head() - receipt.block_number < depth:
         return None
     settlement = {"tx_hash": tx_hash, "log_index": found[0].log_index}
-    return {"block_number": receipt.block_number, "settlement": settlement}
+    place = {"block_number": receipt.block_number, "block_hash": receipt.block_hash}
+    return {**place, "settlement": settlement}
 
 
 def expected(row: TransactionRow) -> Transfer:

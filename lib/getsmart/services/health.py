@@ -1,4 +1,4 @@
-"""Is the service well: the database, what the tick saw of provider and chain, queues, and the books (I2, I3)."""
+"""Is the service well: database, what the tick saw of provider and chain, queues, books (I2, I3) and chain (I7)."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -11,7 +11,7 @@ from getsmart import clock, config
 from getsmart.amounts import MAX_SUPPLY
 from getsmart.models import ISSUANCE, SUPPLY, SYSTEM_ACCOUNTS, TREASURY
 from getsmart.mongo import Document, to_units
-from getsmart.stores import controls, deliveries, endpoints, ledger, transactions
+from getsmart.stores import breaks, controls, deliveries, endpoints, ledger, progress, transactions
 
 Verdict = Literal["pass", "warn", "fail"]
 Check = dict[str, Any]
@@ -21,6 +21,7 @@ _QUEUED_WARN, _QUEUED_FAIL = timedelta(minutes=1), timedelta(minutes=20)
 _SUBMITTED_WARN = timedelta(minutes=5)
 _TICK_WARN, _TICK_FAIL = timedelta(minutes=3), timedelta(minutes=30)
 _SEEN_WARN = timedelta(minutes=3)
+_RECONCILED_WARN, _MOST_BREAKS = timedelta(minutes=10), 1_000
 _UNDELIVERED_WARN, _MOST_ENDPOINTS = timedelta(minutes=5), 50
 
 
@@ -40,6 +41,7 @@ def _checks() -> dict[str, Check]:
             queued = transactions.find_oldest("queued")
             submitted = transactions.find_oldest("submitted")
             undelivered = _oldest_undelivered()
+            opened = breaks.count_open(_MOST_BREAKS)
     except PyMongoError as error:
         return {"database": _check("fail", type(error).__name__, "the database does not answer")}
     tick = singles.get(controls.TICK, {})
@@ -55,6 +57,7 @@ def _checks() -> dict[str, Check]:
         "tick_age": _tick_age(tick),
         "I2": _guarded(lambda: _supply(singles), "supply"),
         "I3": _guarded(lambda: _books(singles), "books"),
+        "I7": _reconciled(singles.get(progress.NAME, {}), opened),
     }
 
 
@@ -117,3 +120,14 @@ def _books(singles: dict[str, Document]) -> Check:
     return _check(
         "pass" if total == 0 else "fail", f"sum {total} over {books['transactions']}", "all accounts, base units"
     )
+
+
+def _reconciled(place: Document, opened: dict[str, int]) -> Check:
+    """I7: every Transfer has its transaction or its break; a break waits for a person, and warns until it is closed."""
+    message = "open breaks between ledger and chain, and the block up to which they were compared"
+    if "to_block" not in place:
+        return _check("pass", None, f"{message}: not compared yet")
+    breaks_ = ", ".join(f"{count} {type_}" for type_, count in sorted(opened.items())) or "none"
+    observed = f"{breaks_}; block {place['to_block']} of {place.get('head', place['to_block'])}"
+    is_late = "at" not in place or clock.now() - place["at"] > _RECONCILED_WARN
+    return _check("warn" if opened or is_late else "pass", observed, message)

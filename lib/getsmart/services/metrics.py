@@ -10,11 +10,12 @@ from typing import Any, Literal, NamedTuple
 
 from getsmart import clock, config
 from getsmart.amounts import MAX_SUPPLY, format_units
+from getsmart.breaks import BREAK_TYPES
 from getsmart.errors import Internal
 from getsmart.hooks import EndpointRow
 from getsmart.models import BURNED, EXTERNAL, ISSUANCE, SUPPLY, SYSTEM_ACCOUNTS, TREASURY, Status
 from getsmart.mongo import Document, to_units
-from getsmart.stores import controls, deliveries, endpoints, events, keys, ledger, transactions
+from getsmart.stores import breaks, controls, deliveries, endpoints, events, keys, ledger, progress, transactions
 
 MOST = 10_000  # counting ends here: a queue this long is an alarm whatever its length
 _OPEN: tuple[Status, ...] = ("queued", "awaiting_consent", "submitted", "unknown")
@@ -39,7 +40,8 @@ def text() -> str:
     singles = controls.read_all()
     if not {SUPPLY, TREASURY, ledger.BOOKS} <= singles.keys():
         raise Internal("the database has no genesis; migrations are missing")
-    found = [*_of_deployment(singles), *_of_transactions(singles), *_of_books(singles), *_of_queues(), *_of_webhooks()]
+    found = [*_of_deployment(singles), *_of_transactions(singles), *_of_books(singles), *_of_chain(singles)]
+    found += [*_of_queues(), *_of_webhooks()]
     return "".join(line for metric in found for line in _render(metric))
 
 
@@ -93,6 +95,17 @@ def _of_books(singles: dict[str, Document]) -> Iterator[Metric]:
         "external_gets", "Booked against the world outside; other than 0 is a break.", format_units(books[EXTERNAL])
     )
     yield _one("books_sum_gets", "The sum of all accounts; other than 0 breaks I3.", format_units(sum(books.values())))
+
+
+def _of_chain(singles: dict[str, Document]) -> Iterator[Metric]:
+    opened = breaks.count_open(MOST)
+    what = f"Open breaks between ledger and chain, by type, up to {MOST}."
+    yield Metric("breaks_open", "gauge", what, "type", {type_: str(opened.get(type_, 0)) for type_ in BREAK_TYPES})
+    place = singles.get(progress.NAME, {})
+    blocks = {part: str(place[name]) for part, name in (("reconciled", "to_block"), ("head", "head")) if name in place}
+    yield Metric("chain_block", "gauge", "How far the chain is reconciled, and its head then.", "part", blocks)
+    recovering = int(bool(singles.get(controls.RECOVERY, {}).get("is_recovering")))
+    yield _one("is_recovering", "Whether money stands still until a restore is reconciled.", recovering)
 
 
 def _amounts(units: Mapping[str, int]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The clockwork: for up to 50 s, every 2 s, whatever is due: send, poll, sum, number and deliver events, look around.
+"""The clockwork: for up to 50 s, every 2 s, whatever is due: send, poll, reconcile, sum, number and deliver events.
 
 Idempotent and safe to run twice at once: every step is decided by a guarded update. One lease keeps two ticks from
 doing the same work; only the active colour works.
@@ -14,7 +14,7 @@ from typing import Any
 from getsmart import chain, clock, config, log
 from getsmart.errors import GetSmartError
 from getsmart.ids import new_id
-from getsmart.machine import airdrop, consent, deliver, number, pace, repair, replay, retain, send, settle
+from getsmart.machine import airdrop, consent, deliver, number, pace, reconcile, repair, replay, retain, send, settle
 from getsmart.metakeep import client, protocol
 from getsmart.models import SYSTEM_ACCOUNTS, TransactionRow
 from getsmart.stores import batches, controls, ledger, transactions
@@ -78,7 +78,7 @@ def _posting(courier: deliver.Courier) -> dict[str, Callable[[], int]]:
 
 def is_busy(counts: dict[str, int]) -> bool:
     """Whether a pass may have left work behind: then the next one follows at once."""
-    return any(counts.get(name, 0) >= _MANY for name in ("unfolded", "sent", "polled"))
+    return any(counts.get(name, 0) >= _MANY for name in ("unfolded", "sent", "polled", "reconciled"))
 
 
 def _why_not() -> str | None:
@@ -96,7 +96,8 @@ def one_pass(pool: ThreadPoolExecutor, courier: deliver.Courier) -> dict[str, in
     steps: dict[str, Callable[[], int]] = {
         **({} if controls.is_recovering() else moving),
         "polled": lambda: _each(pool, _pollable(), _poll),
-        "summed": lambda: ledger.sum_confirmed(_BATCH),
+        "reconciled": lambda: reconcile.run(_STEP_SECONDS).blocks,
+        "summed": lambda: ledger.sum_confirmed(_BATCH) + ledger.sum_corrections(_BATCH),
         "replayed": replay.work_all,
         "buried": deliver.bury,
         **_posting(courier),

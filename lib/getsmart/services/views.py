@@ -9,7 +9,7 @@ from getsmart.errors import Internal, InvalidRequest, NotFound
 from getsmart.models import BURNED, ISSUANCE, SUPPLY, TREASURY, AccountRow, Caller, WalletFilter, WalletRow
 from getsmart.mongo import Document, to_units
 from getsmart.paging import Page
-from getsmart.stores import controls, ledger, transactions, wallets
+from getsmart.stores import controls, ledger, progress, transactions, wallets
 
 
 def wallet(caller: Caller, *, wallet_id: str | None, email: str | None, address: str | None) -> dict[str, Any]:
@@ -50,14 +50,15 @@ def balance_at(caller: Caller, wallet_id: str, moment: datetime) -> dict[str, An
 def balance_with_chain(caller: Caller, wallet_id: str) -> dict[str, Any]:
     """The balance object with `chain{balance, block_number, difference}`; the difference is chain less posted.
 
-    Raises InvalidRequest where no node is configured, NotFound, and ChainUnavailable.
+    The chain is read at the depth at which transfers are booked and reconciled, so that 0 means agreement. Raises
+    InvalidRequest where no node is configured, NotFound, and ChainUnavailable.
     """
     from getsmart import chain  # only where it is asked for: the transport costs a reading function a start
 
     if not chain.is_configured():
         raise InvalidRequest.field("source", "the chain cannot be read here")
     seen, row, account = _balance(caller, wallet_id)
-    block = chain.head()
+    block = max(chain.head() - config.read(config.ChainSettings).confirmation_depth, 0)
     units = chain.balance_of(config.read(config.TokenSettings).contract_address, row["address"], block)
     posted = to_units(account["posted"]) if account else 0
     found = {"balance": format_units(units), "block_number": block, "difference": format_units(units - posted)}
@@ -103,7 +104,7 @@ def token() -> dict[str, Any]:
         "burned": format_units(burned),
         "circulating": format_units(minted - burned),
         "treasury": {"address": settings.treasury_address, "balance": format_units(to_units(books[TREASURY]))},
-        "reconciled_to_block": singles.get(controls.TICK, {}).get("reconciled_to_block"),
+        "reconciled_to_block": singles.get(progress.NAME, {}).get("to_block"),
     }
 
 

@@ -45,14 +45,33 @@ def activate(colour: str, previous: str, by: str | None = None) -> bool:
 
 def is_recovering() -> bool:
     """Whether a restore waits to be reconciled with the chain."""
-    row = database().controls.find_one({"_id": RECOVERY})
-    return row is not None and bool(row["is_recovering"])
+    return bool(read_recovery().get("is_recovering"))
+
+
+def read_recovery() -> Document:
+    """What is known of the last restore: whether it still has to be reconciled, when it was, what it overshadows."""
+    return database().controls.find_one({"_id": RECOVERY}) or {}
 
 
 def set_recovering(*, is_recovering: bool) -> None:
     """Begin or end the time in which no money is moved."""
-    change: Document = {"$set": {"is_recovering": is_recovering, "at": clock.now()}}
-    database().controls.update_one({"_id": RECOVERY}, change, upsert=True)
+    at = clock.now()
+    facts: Document = {"is_recovering": is_recovering, "at": at}
+    if is_recovering:
+        facts["restored_at"] = at
+    database().controls.update_one({"_id": RECOVERY}, {"$set": facts}, upsert=True)
+
+
+def end_recovery(begun_at: datetime, facts: Document) -> bool:
+    """End the time that began then; False when it has ended, or another restore was made since."""
+    change = {"$set": {"is_recovering": False, "at": clock.now(), **facts}}
+    query = {"_id": RECOVERY, "is_recovering": True, "at": begun_at}
+    return database().controls.update_one(query, change).modified_count == 1
+
+
+def end_shadow() -> None:
+    """No Transfer of the time before the restore is left that a call repeated now could be about."""
+    database().controls.update_one({"_id": RECOVERY, "is_overshadowed": True}, {"$set": {"is_overshadowed": False}})
 
 
 def observe(facts: dict[str, Any]) -> None:

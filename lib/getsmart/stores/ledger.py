@@ -4,13 +4,15 @@ A wallet's account moves in the same transaction as its entries. The system acco
 transaction touches them: the row is flagged, and `sum_confirmed` folds flagged rows into the books, exactly once.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal, cast
 
 from pymongo.client_session import ClientSession
 
+from getsmart.breaks import CorrectionRow
 from getsmart.errors import Internal
-from getsmart.models import ISSUANCE, SYSTEM_ACCOUNTS, TREASURY, AccountRow, EntryRow, Party, TransactionRow
+from getsmart.models import ISSUANCE, SYSTEM_ACCOUNTS, TREASURY, AccountRow, EntryRow, TransactionRow
 from getsmart.mongo import Document, database, to_decimal, to_units, transact
 
 BOOKS = "books"
@@ -23,23 +25,43 @@ def post(row: TransactionRow, *, session: ClientSession) -> None:
     _enter(row, row["target"], "credit", session)
 
 
-def _enter(row: TransactionRow, party: Party, direction: Literal["debit", "credit"], session: ClientSession) -> None:
+def correct(row: CorrectionRow, *, session: ClientSession, is_held: bool = True) -> None:
+    """Book what a break moves: the same two entries, summed by the same tick.
+
+    `is_held` False: nothing was set aside for the debit; it is taken from what an earlier part of this transaction
+    has made available.
+    """
+    database().corrections.insert_one({**row}, session=session)
+    _enter(row, row["origin"], "debit", session, is_held=is_held)
+    _enter(row, row["target"], "credit", session)
+
+
+def _enter(
+    row: Any,
+    party: Mapping[str, Any],
+    direction: Literal["debit", "credit"],
+    session: ClientSession,
+    *,
+    is_held: bool = True,
+) -> None:
     entry: Document = {
         "_id": f"{row['_id']}:{direction}",
-        "transaction_id": row["_id"],
+        "transaction_id": row.get("transaction_id", row["_id"]),
         "account": party["account"],
         "direction": direction,
         "amount": row["amount"],
-        "at": row["updated_at"],
+        "at": row["at"] if "break_id" in row else row["updated_at"],
     }
+    if "break_id" in row:
+        entry["break_id"] = row["break_id"]
     if party["account"] not in SYSTEM_ACCOUNTS:
-        units = to_units(row["amount"])
-        entry |= _move_wallet(party["account"], units if direction == "credit" else -units, entry["at"], session)
+        units = to_units(row["amount"]) * (1 if direction == "credit" else -1)
+        entry |= _move_wallet(party["account"], units, entry["at"], session, is_held=is_held)
     database().entries.insert_one(entry, session=session)
 
 
-def _move_wallet(wallet_id: str, units: int, at: datetime, session: ClientSession) -> Document:
-    """Move a wallet's account; a debit was held before, so only a credit adds to what is available.
+def _move_wallet(wallet_id: str, units: int, at: datetime, session: ClientSession, *, is_held: bool) -> Document:
+    """Move a wallet's account; a debit that was held before changes nothing of what is available.
 
     Clocks differ: an entry is never earlier than the one before it, so that the order of an account is that of time.
     """
@@ -52,7 +74,8 @@ def _move_wallet(wallet_id: str, units: int, at: datetime, session: ClientSessio
         fresh = {**moved, "available": to_decimal(posted), "version": 0}
         database().accounts.insert_one({"_id": wallet_id, **fresh}, session=session)
     else:
-        credited = {"available": to_decimal(max(units, 0)), "version": 1}
+        freed = max(units, 0) if is_held else units
+        credited = {"available": to_decimal(freed), "version": 1}
         done = database().accounts.update_one(
             {"_id": wallet_id, "sequence": account["sequence"]},
             {"$set": moved, "$inc": credited},
@@ -113,18 +136,28 @@ def _with_entries(
 
 def sum_confirmed(limit: int) -> int:
     """Fold up to `limit` confirmed rows into the system accounts; returns how many. Safe to run twice at once."""
+    return _fold("transactions", limit)
+
+
+def sum_corrections(limit: int) -> int:
+    """The same for what breaks moved."""
+    return _fold("corrections", limit)
+
+
+def _fold(name: Literal["transactions", "corrections"], limit: int) -> int:
+    place = database()[name]
 
     def fold(session: ClientSession) -> int:
-        rows = list(database().transactions.find({"is_unsummed": True}, session=session).limit(limit))
+        rows = list(place.find({"is_unsummed": True}, session=session).limit(limit))
         if not rows:
             return 0
         query = {"_id": {"$in": [row["_id"] for row in rows]}, "is_unsummed": True}
-        done = database().transactions.update_many(query, {"$unset": {"is_unsummed": ""}}, session=session)
+        done = place.update_many(query, {"$unset": {"is_unsummed": ""}}, session=session)
         if done.modified_count != len(rows):
             raise Internal("rows were summed by somebody else inside a transaction")
-        change = {name: to_decimal(units) for name, units in _sums(rows).items()}
+        change = {account: to_decimal(units) for account, units in _sums(rows).items()}
         database().controls.update_one(
-            {"_id": BOOKS}, {"$inc": {**change, "transactions": len(rows), "version": 1}}, session=session
+            {"_id": BOOKS}, {"$inc": {**change, name: len(rows), "version": 1}}, session=session
         )
         return len(rows)
 
@@ -161,5 +194,9 @@ def _with_unsummed(account: str, session: ClientSession) -> int:
     books = database().controls.find_one({"_id": BOOKS}, session=session)
     if books is None:
         raise Internal("the database has no books; migrations are missing")
-    rows = list(database().transactions.find({"is_unsummed": True}, session=session))
-    return to_units(books[account]) + _sums(rows)[account]
+    unsummed = [
+        row
+        for name in ("transactions", "corrections")
+        for row in database()[name].find({"is_unsummed": True}, session=session)
+    ]
+    return to_units(books[account]) + _sums(unsummed)[account]

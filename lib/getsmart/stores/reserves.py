@@ -51,6 +51,11 @@ def give_back(name: str, units: int) -> None:
     _place(name).update_one({"_id": name}, {"$inc": {"available": to_decimal(units), "version": 1}})
 
 
+def watch(name: str) -> None:
+    """Have the reserve recomputed once it is quiet: for who is about to give something back and may die before."""
+    _place(name).update_one({"_id": name}, {"$inc": {"version": 1}, "$currentDate": {"taken_at": True}})
+
+
 def find_quiet(before: datetime, limit: int) -> list[Reserve]:
     """Reserves that were taken from, but not since `before`."""
     found: list[Reserve] = []

@@ -48,6 +48,15 @@ def find_by_address(address: str, client_id: str | None = None) -> WalletRow | N
     return cast(WalletRow | None, database().wallets.find_one({"address_key": address.lower(), **_visible(client_id)}))
 
 
+def find_ids_by_address(addresses: Sequence[str]) -> dict[str, str]:
+    """The wallets at these addresses (in lower case): wallet id by address; a query for each thousand."""
+    found: dict[str, str] = {}
+    for start in range(0, len(addresses), _MOST_IDS):
+        query = {"address_key": {"$in": list(addresses[start : start + _MOST_IDS])}}
+        found.update((row["address_key"], row["_id"]) for row in database().wallets.find(query, {"address_key": 1}))
+    return found
+
+
 def insert(row: WalletRow) -> bool:
     """Keep a new wallet. False when its owner has one already: the unique index decides the race."""
     try:

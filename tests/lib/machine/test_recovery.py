@@ -2,14 +2,22 @@
 
 from typing import Any
 
+import pytest
+
+from getsmart import config
 from getsmart.services import tick
 from getsmart.stores import controls
 from tests.money import MINT_PATH, Bench
 from tests.support import unique
 
 
-def test_money_stands_still_until_it_is_over(bench: Bench, pauses: list[float]) -> None:
-    """Each money endpoint: 503 recovering with Retry-After, and nothing claimed; afterwards the same calls work."""
+def test_money_stands_still_until_it_is_over(
+    bench: Bench, pauses: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each money endpoint: 503 recovering with Retry-After, nothing claimed; afterwards the same calls work.
+
+    Without a node only a person can say that it is over.
+    """
     bench.funded("50")
     target, wallet_id = bench.new_wallet()["wallet_id"], bench.wallet["wallet_id"]
     key = unique("replayed")
@@ -19,6 +27,8 @@ def test_money_stands_still_until_it_is_over(bench: Bench, pauses: list[float]) 
     ).data
     airdrop = {"reference": "r", "rows": [{"wallet_id": wallet_id, "amount": "1"}]}
     assert bench.app.post("tokens/airdrop", airdrop, key=unique("a")).status == 202
+    monkeypatch.delenv("CHAIN_RPC_URL")
+    config.forget()
     controls.set_recovering(is_recovering=True)
     calls: list[tuple[str, dict[str, Any], str | None]] = [
         ("tokens/mint", {"wallet_id": wallet_id, "amount": "1"}, unique("k")),

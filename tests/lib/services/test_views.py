@@ -9,7 +9,7 @@ from getsmart.ids import new_id
 from getsmart.models import Caller
 from getsmart.mongo import to_decimal
 from getsmart.services import views
-from getsmart.stores import controls, transactions
+from getsmart.stores import progress, transactions
 from tests.edge import Raw
 from tests.rows import make_row
 
@@ -67,7 +67,7 @@ def test_the_token_says_what_is_set_aside(system: Raw) -> None:
     system.controls.update_one({"_id": "supply"}, {"$inc": {"available": to_decimal(-7 * unit)}})
     moved = {"issuance": -5 * unit, "wallets": 3 * unit, "burned": 2 * unit}
     system.controls.update_one({"_id": "books"}, {"$inc": {name: to_decimal(value) for name, value in moved.items()}})
-    controls.observe({"reconciled_to_block": 42})
+    progress.note({"to_block": 42})
     token = views.token()
     assert [token[name] for name in ("minted", "reserved", "burned", "circulating", "reconciled_to_block")] == [
         *("20000005", "2", "2", "20000003"),

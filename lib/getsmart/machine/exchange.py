@@ -1,0 +1,75 @@
+"""A transaction takes the place of a break: what was booked for want of it is undone as its own entries are written.
+
+After a restore this is the rule rather than the exception: the Transfer was found before its caller asked again.
+"""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from pymongo.client_session import ClientSession
+
+from getsmart import clock, log
+from getsmart.breaks import BreakRow, Leg
+from getsmart.errors import DatabaseUnavailable
+from getsmart.machine.correct import correction, freed_by
+from getsmart.models import SYSTEM_ACCOUNTS, TransactionRow
+from getsmart.mongo import transact
+from getsmart.stores import breaks, ledger, reserves
+
+Result = TypeVar("Result")
+
+
+def find_booked(tx_hash: str, log_index: int | None) -> BreakRow | None:
+    """The break that has this Transfer in the books, or None; one at most, as each books it once."""
+    if log_index is None:
+        return None
+    return next((row for row in breaks.find_of_log(tx_hash, log_index) if row["standing"]), None)
+
+
+def run(row: BreakRow, work: Callable[[ClientSession], Result]) -> Result:
+    """Run the transaction that undoes what the break booked, and give back after it what that had set aside.
+
+    Marked first and added after, like every return of a reserve: a crash leaks, and the repair finds it.
+    """
+    started = clock.monotonic()
+    freed = [name for name in (freed_by(leg) for leg in _undone(row)) if name]
+    for name in freed:
+        reserves.watch(name)
+    done = transact(work)
+    if done is not None and clock.monotonic() - started < reserves.ACT_SECONDS:
+        for name in freed:
+            reserves.give_back(name, int(row["amount"]))
+    return done
+
+
+def post(row: TransactionRow, instead_of: BreakRow, *, session: ClientSession) -> None:
+    """Book a confirmed transaction in the place of a break, which is closed.
+
+    A wallet gets back what the break took before the transaction takes it, and loses what the break gave after the
+    transaction gave it: its balance never dips in between. Raises DatabaseUnavailable when somebody else changed the
+    break, so that all of it is tried again.
+    """
+    resolution = {"who": "reconciliation", "why": f"it is {row['_id']}'s", "at": clock.now()}
+    undone = _undone(instead_of)
+    changes = {
+        "standing": [],
+        "bookings": instead_of["bookings"] + len(undone),
+        "status": "resolved",
+        "transaction_id": row["_id"],
+        "resolution": resolution,
+    }
+    if breaks.change(instead_of, changes, ("due",), session=session) is None:
+        raise DatabaseUnavailable(f"{instead_of['_id']} changed in this moment")
+    numbered = list(enumerate(undone, instead_of["bookings"]))
+    first = [(number, leg) for number, leg in numbered if leg.target not in SYSTEM_ACCOUNTS]
+    for number, leg in first:
+        ledger.correct(correction(instead_of, number, leg), session=session)
+    ledger.post(row, session=session)
+    for number, leg in numbered:
+        if (number, leg) not in first:
+            ledger.correct(correction(instead_of, number, leg), session=session, is_held=False)
+    log.event("break.resolved", break_id=instead_of["_id"], type=instead_of["type"], transaction_id=row["_id"])
+
+
+def _undone(row: BreakRow) -> list[Leg]:
+    return [Leg(*leg).back() for leg in reversed(row["standing"])]

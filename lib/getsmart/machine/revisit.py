@@ -1,0 +1,141 @@
+"""What was undecided is looked at again: Transfers whose row may still come, and breaks that are not booked yet."""
+
+from datetime import datetime, timedelta
+
+from getsmart import chain, clock
+from getsmart.breaks import BreakRow, SightingRow
+from getsmart.chain import ChainTransfer
+from getsmart.machine import compare, correct, discrepancies, matching
+from getsmart.machine.compare import key_of
+from getsmart.machine.matching import Moments
+from getsmart.models import TransactionRow, is_final
+from getsmart.stores import breaks, controls, onchain, progress
+
+_BATCH = 500
+_DUE = 100
+_UNWITNESSED = 50
+_SWEEP = timedelta(seconds=30)
+
+
+def look(restored_at: datetime | None) -> None:
+    """Everything that is due by now; what comes rarely is looked for every 30 s."""
+    due = breaks.find_sightings(clock.now(), _BATCH)
+    if due:
+        _look_at(due, restored_at)
+    for row in breaks.find_due(_DUE):
+        _book(row)
+    swept_at = controls.read_all().get(progress.NAME, {}).get("swept_at")
+    if swept_at is None or clock.now() - swept_at >= _SWEEP:
+        _sweep()
+        progress.note({"swept_at": clock.now()})
+
+
+def _look_at(due: list[SightingRow], restored_at: datetime | None) -> None:
+    logs = [compare.as_transfer(row) for row in due]
+    rows = {row["_id"]: row for row in due}
+    found = compare.match(logs)
+    sides = discrepancies.accounts_of(logs)
+    times = {row["block_number"]: chain.Block(row["block_number"], row["block_hash"], row["mined_at"]) for row in due}
+    compare.apply(found, sides, times)
+    ended = [clash.log for clash in found.clashes] + [one for _, twins in found.twins for one in twins]
+    for row, one in found.pairs:
+        if row["status"] == "confirmed":
+            _explained(one, row)
+        if is_final(row["status"]):
+            ended.append(one)
+        else:
+            breaks.look_again(key_of(one), _later(rows[key_of(one)], is_ambiguous=False))
+    ended += [one for one in found.rest if _judge(rows[key_of(one)], one, sides[key_of(one)], restored_at)]
+    breaks.lose_sight([key_of(one) for one in ended])
+
+
+def _later(row: SightingRow, *, is_ambiguous: bool) -> datetime:
+    return clock.now() + discrepancies.look_again_in(is_ambiguous=is_ambiguous, seen_at=row["seen_at"])
+
+
+def _judge(row: SightingRow, one: ChainTransfer, sides: tuple[str, str], restored_at: datetime | None) -> bool:
+    """Decide about a Transfer that no row knows by its hash; whether that is the end of it."""
+    equal = breaks.find_equal_sightings(one.sender, one.recipient, str(one.amount))
+    rivals = compare.rivals_for(one, sides)
+    at = Moments(row["mined_at"], row["seen_at"], clock.now(), restored_at)
+    verdict = matching.without_hash(at, len(equal), rivals)
+    match verdict.action:
+        case "missing":
+            _close(one, "no transaction can be its cause any more")
+            discrepancies.missing_in_ledger(one, row["mined_at"], sides)
+            return True
+        case "settle":
+            return discrepancies.settle(verdict.rows[0], one)
+        case "ambiguous":
+            discrepancies.ambiguous(one, row["mined_at"], verdict.rows)
+    breaks.look_again(row["_id"], _later(row, is_ambiguous=verdict.action == "ambiguous"))
+    return False
+
+
+def _close(one: ChainTransfer, why: str) -> None:
+    for raised in breaks.find_of_log(one.tx_hash, one.log_index):
+        if raised["status"] == "open" and raised["type"] == "ambiguous":
+            correct.fall(raised, why)
+
+
+def _explained(one: ChainTransfer, row: TransactionRow) -> None:
+    """A row has this Transfer: whatever was said about it is over."""
+    for raised in breaks.find_of_log(one.tx_hash, one.log_index):
+        if raised["status"] == "open":
+            correct.fall(raised, f"it is {row['_id']}'s")
+
+
+def _book(row: BreakRow) -> None:
+    """Try again what an account did not hold enough for."""
+    if row["due"] == "fall":
+        correct.fall(row, "its block was reorganised away")
+    elif row["type"] == "reorged":
+        discrepancies.reverse(row)
+    else:
+        one = _as_transfer(row)
+        sides = discrepancies.accounts_of([one])[key_of(one)]
+        if row["type"] != "missing_in_ledger" or not compare.rivals_for(one, sides):
+            correct.stand(row, matching.legs(*sides, one.amount))
+
+
+def _as_transfer(row: BreakRow) -> ChainTransfer:
+    sides = row["found"]
+    return ChainTransfer(
+        row["tx_hash"],
+        row["log_index"],
+        row["block_number"],
+        row["block_hash"],
+        sides["sender"],
+        sides["recipient"],
+        int(sides["amount"]),
+    )
+
+
+def _sweep() -> None:
+    """Rows that only MetaKeep has confirmed are looked up; open breaks are held against rows and wallets that came."""
+    for row in onchain.find_unwitnessed(clock.now() - matching.HORIZON, _UNWITNESSED):
+        compare.look_for(row)
+    opened = [row for row in breaks.find_open(_BATCH) if "log_index" in row]
+    settled = {
+        (row["settlement"]["tx_hash"], row["settlement"]["log_index"]): row
+        for row in onchain.find_by_hashes(sorted({row["tx_hash"] for row in opened}))
+        if "settlement" in row
+    }
+    for raised in opened:
+        cause = settled.get((raised["tx_hash"], raised["log_index"]))
+        if cause is not None and raised["type"] in ("missing_in_ledger", "ambiguous"):
+            correct.fall(raised, f"it is {cause['_id']}'s")
+        elif cause is None:
+            _move_to_new_wallet(raised)
+    if not any(row["type"] == "missing_in_ledger" for row in opened):
+        controls.end_shadow()
+
+
+def _move_to_new_wallet(raised: BreakRow) -> None:
+    """An address that was nobody's when its Transfer was booked has become a wallet of ours."""
+    if raised["type"] != "missing_in_ledger" or "due" in raised:
+        return
+    one = _as_transfer(raised)
+    legs = matching.legs(*discrepancies.accounts_of([one])[key_of(one)], one.amount)
+    if len(legs) > len(raised["standing"]):
+        breaks.change(raised, {"due": "stand"})
