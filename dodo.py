@@ -128,6 +128,11 @@ def task_reconcile() -> Task:
     return program("ops.reconcile")
 
 
+def task_resolve() -> Task:
+    """end an unknown transaction: resolve TRANSACTION --to STATE --evidence tx_hash=HASH|provider|statement=TEXT"""
+    return program("ops.resolve")
+
+
 def task_recovery() -> Task:
     """after a restore: stop money with `on`; it ends by itself once the chain is reconciled (on | off | status)"""
     return program("ops.recovery")

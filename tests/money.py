@@ -153,6 +153,10 @@ class Bench:
         assert row is not None
         return to_units(row["available"])
 
+    def audit_of_books(self) -> None:
+        """Every promise that rows, books and events make; the chain may have Transfers that nobody ordered."""
+        audit(self.raw, self.opening, {})
+
     def audit(self, leaked: dict[str, int] | None = None) -> None:
         """Every promise that rows, books and events make at any moment, and the chain where all is final."""
         audit(self.raw, self.opening, leaked or {})

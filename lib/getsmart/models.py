@@ -50,13 +50,18 @@ SYSTEM_ACCOUNTS = (ISSUANCE, TREASURY, BURNED, EXTERNAL)
 
 
 class AuditLine(TypedDict):
-    """Who changed something, from where, in which call; `what` where a row can change in several ways."""
+    """Who changed something, from where, in which call; `what` where a row can change in several ways.
+
+    `who` and `evidence` are an operator's, who decides about what nobody else can tell.
+    """
 
     key_id: str
     source: str
     request_id: str
     at: datetime
     what: NotRequired[str]
+    who: NotRequired[str]
+    evidence: NotRequired[str]
 
 
 class Caller(NamedTuple):

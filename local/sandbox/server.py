@@ -150,6 +150,12 @@ class Sandbox:
             transactions.forget(self._world)
             return self._world.chain.head.number
 
+    def newest_transaction(self) -> str:
+        """The id of the transaction that was accepted last, as its reply told; for a test in which that got lost."""
+        with self._world.change():
+            row = self._world.store.row("SELECT transaction_id FROM transactions ORDER BY seq DESC LIMIT 1")
+        return "" if row is None else str(row["transaction_id"])
+
     def facts(self) -> dict[str, Any]:
         """What the ready line prints."""
         return {name: getattr(self, name) for name in _FACTS}

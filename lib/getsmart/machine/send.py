@@ -20,6 +20,7 @@ from getsmart.stores import transactions
 HORIZON = timedelta(minutes=15)
 FIRST_POLL = timedelta(seconds=2)
 CONSENT_LIFE = timedelta(minutes=10)
+_AGAIN = timedelta(seconds=60)  # until an unknown row without an id is asked about
 CALL_SECONDS = 12.0  # below the claim's lease, so that no twin takes over a call that still runs
 _LONGEST_PAUSE_SECONDS = 60.0
 
@@ -59,6 +60,26 @@ def resend(row: TransactionRow) -> TransactionRow:
         },
     )
     return send(marked) if marked else _current(row)
+
+
+def ask_again(row: TransactionRow) -> TransactionRow:
+    """The identical request once more for an unknown row that MetaKeep gave no id, as long as that is safe.
+
+    A row that was sent may only have been answered: MetaKeep repeats its first answer, which has the id. Whatever else
+    comes of it proves nothing. Later the chain alone can tell: machine/reconcile.py.
+    """
+    at, started = clock.now(), row.get("send_started_at", row["created_at"])
+    if at - started > HORIZON or row["request"]["body"] is None:
+        return transactions.note(row, {}, gone=("due_at",)) or _current(row)
+    noted = transactions.note(row, {"due_at": at + _AGAIN, "attempts": row["attempts"] + 1})
+    if noted is None or row["request"]["signer"] != client.signer():
+        return noted or _current(row)
+    try:
+        answer = protocol.read_submission(client.call(_request(noted), seconds=CALL_SECONDS))
+    except (ProviderRefusal, ProviderOutage, Misconfigured) as error:
+        log.failure("transaction.asked_again", error, transaction_id=row["_id"])
+        return noted
+    return noted if isinstance(answer, protocol.ConsentNeeded) else _submitted(noted, answer)
 
 
 def _request(row: TransactionRow) -> ProviderRequest:
@@ -140,7 +161,9 @@ def _give_up(row: TransactionRow, why: str) -> TransactionRow:
     if not row["is_ambiguous"] and not row["is_in_flight"]:
         failure = {"code": "provider_unavailable", "message": "The wallet provider could not be reached in time."}
         return end_without_effect(row, "failed", failure) or _current(row)
-    changes = {"is_in_flight": False, "is_ambiguous": True}
+    changes: dict[str, Any] = {"is_in_flight": False, "is_ambiguous": True}
+    if clock.now() - row.get("send_started_at", row["created_at"]) <= HORIZON:
+        changes["due_at"] = clock.now() + _AGAIN
     return transactions.move(row, "unknown", changes) or _current(row)
 
 

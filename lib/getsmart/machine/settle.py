@@ -43,7 +43,19 @@ def refresh(row: TransactionRow, inbound_event: tuple[str, str] | None = None) -
             failure = {"code": "never_mined", "message": "The transaction was never mined."}
             return end_without_effect(row, "cancelled", failure) or _current(row)
         case _:
-            return wait(row)
+            return by_chain(row) or wait(row)
+
+
+def by_chain(row: TransactionRow) -> TransactionRow | None:
+    """What the chain alone says of an unknown row whose hash is known: confirmed where it shows this very Transfer.
+
+    None where it says nothing; that the chain has no such transaction, or a reverted one, ends no row. Raises
+    ChainUnavailable.
+    """
+    if row["status"] != "unknown" or "tx_hash" not in row or not chain.is_configured():
+        return None
+    witnessed = witness(row, row["tx_hash"])
+    return _confirm(row, {"tx_hash": row["tx_hash"], **witnessed}, None) if isinstance(witnessed, dict) else None
 
 
 def wait(row: TransactionRow) -> TransactionRow:
@@ -74,12 +86,16 @@ def _completed(row: TransactionRow, status: ProviderStatus, inbound_event: tuple
         "settlement": {"tx_hash": status.tx_hash, "log_index": None},
     }
     if chain.is_configured():
-        witnessed = _witness(row, status.tx_hash)
+        witnessed = witness(row, status.tx_hash)
         if isinstance(witnessed, str):
             return _doubt(row, witnessed)
         if witnessed is None:
             return wait(row)
         evidence |= witnessed
+    return _confirm(row, evidence, inbound_event)
+
+
+def _confirm(row: TransactionRow, evidence: dict[str, Any], inbound_event: tuple[str, str] | None) -> TransactionRow:
     try:
         return confirm(row, evidence, inbound_event) or _current(row)
     except DuplicateKeyError as error:
@@ -89,7 +105,7 @@ def _completed(row: TransactionRow, status: ProviderStatus, inbound_event: tuple
         return _current(row)  # a twin of the delivery was faster
 
 
-def _witness(row: TransactionRow, tx_hash: str) -> dict[str, Any] | str | None:
+def witness(row: TransactionRow, tx_hash: str) -> dict[str, Any] | str | None:
     """What the chain itself says: evidence, a sentence of doubt, or None while it lies too shallow."""
     receipt = chain.receipt(tx_hash)
     if receipt is None:

@@ -93,9 +93,10 @@ def one_pass(pool: ThreadPoolExecutor, courier: deliver.Courier) -> dict[str, in
         "sent": lambda: _each(pool, transactions.find_due(("queued",), clock.now(), _BATCH), send.resend),
         "awaited": lambda: _each(pool, transactions.find_due(("awaiting_consent",), clock.now(), _BATCH), _await),
     }
+    is_recovering = controls.is_recovering()
     steps: dict[str, Callable[[], int]] = {
-        **({} if controls.is_recovering() else moving),
-        "polled": lambda: _each(pool, _pollable(), _poll),
+        **({} if is_recovering else moving),
+        "polled": lambda: _each(pool, _pollable(is_recovering=is_recovering), _poll),
         "reconciled": lambda: reconcile.run(_STEP_SECONDS).blocks,
         "summed": lambda: ledger.sum_confirmed(_BATCH) + ledger.sum_corrections(_BATCH),
         "replayed": replay.work_all,
@@ -109,17 +110,20 @@ def one_pass(pool: ThreadPoolExecutor, courier: deliver.Courier) -> dict[str, in
     return {**counts, "passes": 1}
 
 
-def _pollable() -> list[TransactionRow]:
+def _pollable(*, is_recovering: bool) -> list[TransactionRow]:
+    """What is to be asked about; a row that MetaKeep gave no id is asked about by being sent, so not in a recovery."""
     rows = transactions.find_due(("submitted", "unknown"), clock.now(), _BATCH)
-    return [row for row in rows if "metakeep_transaction_id" in row]
+    return [row for row in rows if "metakeep_transaction_id" in row or not is_recovering]
 
 
 def _poll(row: TransactionRow) -> TransactionRow:
+    if "metakeep_transaction_id" not in row:
+        return send.ask_again(row)
     try:
         return settle.refresh(row)
     except GetSmartError as error:
         log.failure("tick.poll_failed", error, transaction_id=row["_id"])
-        return settle.wait(row)
+        return settle.by_chain(row) or settle.wait(row)
 
 
 def _await(row: TransactionRow) -> TransactionRow:

@@ -201,7 +201,7 @@ def move(
         raise Internal(f"{row['_id']}: {row['status']} -> {status} is not a move")
     at = clock.now()
     step: Step = {"status": status, "at": at}
-    gone = _gone(row, status)
+    gone = tuple(name for name in _gone(row, status) if name not in changes)
     new = {**changes, "status": status, "updated_at": at, "version": row["version"] + 1}
     if is_final(status):
         new["request"] = {**row["request"], "body": None}  # it names a person, and is never sent again
@@ -238,8 +238,8 @@ def reply_of(row: TransactionRow) -> StoredReply:
 def _gone(row: TransactionRow, status: Status) -> tuple[str, ...]:
     """What a final row no longer has; where nothing came of it, its badge claim is free again.
 
-    A row that became unknown before MetaKeep gave it an id can be asked about nowhere, so it is never due. A consent
-    token goes with the state that it was for.
+    A row that became unknown before MetaKeep gave it an id, and is not to be sent again, can be asked about nowhere,
+    so it is never due. A consent token goes with the state that it was for.
     """
     if status == "unknown" and "metakeep_transaction_id" not in row:
         return ("due_at",)
@@ -250,16 +250,21 @@ def _gone(row: TransactionRow, status: Status) -> tuple[str, ...]:
     return always if status == "confirmed" else (*always, "badge_lock")
 
 
-def note(row: TransactionRow, changes: Mapping[str, Any], *, is_conclusion: bool = False) -> TransactionRow | None:
-    """Keep facts about the row without moving it; None when somebody moved it first.
+def note(
+    row: TransactionRow, changes: Mapping[str, Any], *, is_conclusion: bool = False, gone: Iterable[str] = ()
+) -> TransactionRow | None:
+    """Keep facts about the row (or drop those that are `gone`) without moving it; None when somebody moved it first.
 
     With `is_conclusion` a call has come to its end here: its reply is stored, unless there is one.
     """
     new: dict[str, Any] = {**changes, "version": row["version"] + 1}
-    noted = _with(row, new)
+    noted = _with(row, new, tuple(gone))
     if is_conclusion:
         noted, new = _with_reply(noted, new)
-    done = database().transactions.update_one({"_id": row["_id"], "version": row["version"]}, {"$set": new})
+    update: dict[str, Any] = {"$set": new}
+    if gone:
+        update["$unset"] = dict.fromkeys(gone, "")
+    done = database().transactions.update_one({"_id": row["_id"], "version": row["version"]}, update)
     return noted if done.modified_count else None
 
 
