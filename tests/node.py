@@ -42,9 +42,13 @@ class Node:
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
-                question = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                node.questions.append(question)
-                answer = {"jsonrpc": "2.0", "id": question["id"], "result": node.results.get(question["method"])}
+                asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                batch = asked if isinstance(asked, list) else [asked]
+                node.questions.extend(batch)
+                answers = [
+                    {"jsonrpc": "2.0", "id": one["id"], "result": node.results.get(one["method"])} for one in batch
+                ]
+                answer = answers if isinstance(asked, list) else answers[0]
                 body = json.dumps(answer).encode() if node.raw is None else node.raw
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(body)))

@@ -60,7 +60,7 @@ def _enter(
     database().entries.insert_one(entry, session=session)
 
 
-def _move_wallet(wallet_id: str, units: int, at: datetime, session: ClientSession, *, is_held: bool) -> Document:
+def _move_wallet(wallet_id: str, units: int, at: datetime, session: ClientSession, *, is_held: bool = True) -> Document:
     """Move a wallet's account; a debit that was held before changes nothing of what is available.
 
     Clocks differ: an entry is never earlier than the one before it, so that the order of an account is that of time.
