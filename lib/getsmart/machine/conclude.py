@@ -1,15 +1,16 @@
 """A transaction ends: with its effect in the books, or without one and its reserve given back."""
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pymongo.client_session import ClientSession
 
 from getsmart import clock
-from getsmart.breaks import BreakRow
-from getsmart.machine import exchange
 from getsmart.models import AuditLine, TransactionRow, changed_by
 from getsmart.mongo import to_units, transact
 from getsmart.stores import inbound, ledger, reserves, transactions
+
+if TYPE_CHECKING:
+    from getsmart.breaks import BreakRow
 
 _CANCEL_TRIES = 3  # a row that is not sent changes rarely
 
@@ -62,12 +63,14 @@ def confirm(
     the row, or None when somebody else moved it first. Raises DuplicateKeyError when the settlement or the delivery
     belongs to another.
     """
+    from getsmart.machine import exchange  # only here: a call that claims and sends does without
+
     changes = {**evidence, "hold": {**row["hold"], "state": "settled"}, "is_unsummed": True, "is_in_flight": False}
     settlement = evidence["settlement"]
     if settlement["log_index"] is None:
         changes["is_unwitnessed"] = True
 
-    def settle(session: ClientSession, instead_of: BreakRow | None = None) -> TransactionRow | None:
+    def settle(session: ClientSession, instead_of: "BreakRow | None" = None) -> TransactionRow | None:
         moved = transactions.move(row, "confirmed", changes, session=session)
         if moved is None:
             return None
