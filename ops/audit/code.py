@@ -52,9 +52,8 @@ def history(left_out: Sequence[str], strings: Sequence[str], root: Path = ROOT) 
     """
     if _git(root, "rev-parse", "--is-shallow-repository").strip() != "false":
         raise NotChecked("the history is not here: a shallow clone, or no clone at all")
-    plugins: list[dict[str, str]] = [
-        {"name": plugin.__name__} for plugin in get_mapping_from_secret_type_to_class().values()
-    ]
+    known: dict[str, type] = get_mapping_from_secret_type_to_class()
+    plugins = [{"name": plugin.__name__} for plugin in known.values()]
     by_pattern = {"should_exclude_file": left_out, "should_exclude_secret": strings}
     filters = [
         *({"path": f"detect_secrets.filters.{name}"} for name in _FILTERS),

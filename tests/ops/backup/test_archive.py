@@ -47,7 +47,7 @@ def test_what_is_written_is_read() -> None:
 
 
 def test_the_bytes_are_those_of_the_specification() -> None:
-    """Magic number, header, a document for each collection, then segments that end in a terminator, CRC-64-ECMA last."""
+    """Magic number, header, a document for each collection, then segments that end in a terminator, CRC-64 last."""
     target = io.BytesIO()
     writer = Writer(target, Prelude("8.0.0", "test", (Collection(A, "{}", "collection"),)))
     writer.add(A, document(n=1))

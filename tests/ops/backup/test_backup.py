@@ -2,6 +2,8 @@
 
 import random
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -85,7 +87,7 @@ def fill(database: Raw) -> None:
 
 
 def test_everything_comes_back_byte_for_byte(keeper: Keeper) -> None:
-    """Options, views, capped, TTL, partial, unique and collation, validators past which a document stands, every type."""
+    """Options, views, capped, TTL, partial, unique, collation, validators past which a document stands, every type."""
     source, target = keeper.database(), keeper.database()
     fill(source)
     before = contents(source)
@@ -122,41 +124,48 @@ def test_documents_come_before_indexes_where_that_is_faster(keeper: Keeper, monk
     assert {**contents(target), "controls": None} == {**contents(source), "controls": None}
 
 
-def test_a_backup_shows_one_moment(keeper: Keeper) -> None:
-    """Money that moves between documents of two collections all the while is neither lost nor doubled in it."""
-    source, target = keeper.database(), keeper.database()
-    for name in ("left", "right"):
-        source[name].insert_many([{"_id": number, "amount": 100, "text": "x" * 200} for number in range(3_000)])
+@contextmanager
+def moving(source: Raw) -> Iterator[list[int]]:
+    """Each turn takes 1 from the left, replaces the right's document, and writes down what it did; so many turns."""
     is_over = threading.Event()
     moved = [0]
+
+    def work(session: Any, number: int) -> None:
+        source.left.update_one({"_id": number}, {"$inc": {"amount": -1}}, session=session)
+        source.right.delete_one({"_id": number}, session=session)
+        source.right.insert_one({"_id": number, "amount": 101 + moved[0]}, session=session)
+        source.sums.insert_one({"_id": moved[0], "took": number}, session=session)
 
     def move() -> None:
         turns = random.Random(1)
         while not is_over.is_set():
             number = turns.randrange(3_000)
-
-            def work(session: Any, number: int = number) -> None:
-                source.left.update_one({"_id": number}, {"$inc": {"amount": -1}}, session=session)
-                source.right.delete_one({"_id": number}, session=session)
-                source.right.insert_one({"_id": number, "amount": 101 + moved[0]}, session=session)
-                source.sums.insert_one({"_id": moved[0], "took": number}, session=session)
-
-            with keeper.client.start_session() as session:
-                session.with_transaction(work)
+            with source.client.start_session() as session:
+                session.with_transaction(lambda session: work(session, number))  # noqa: B023 - it runs at once
             moved[0] += 1
 
-    source.create_collection("sums")
     writer = threading.Thread(target=move)
     writer.start()
     try:
-        receipt = keeper.back_up(source, lambda _passed: _until(lambda before=moved[0]: moved[0] > before + 3))
+        yield moved
     finally:
         is_over.set()
         writer.join()
+
+
+def test_a_backup_shows_one_moment(keeper: Keeper) -> None:
+    """Money that moves between documents of two collections all the while is neither lost nor doubled in it."""
+    source, target = keeper.database(), keeper.database()
+    for name in ("left", "right"):
+        source[name].insert_many([{"_id": number, "amount": 100, "text": "x" * 200} for number in range(3_000)])
+    source.create_collection("sums")
+    with moving(source) as moved:
+        receipt = keeper.back_up(source, lambda _passed: _until(lambda before=moved[0]: moved[0] > before + 3))
     keeper.restore(receipt, target)
     assert receipt.manifest.changes.documents > 20
-    taken = [row["took"] for row in target.sums.find({}).sort("_id", 1)]
-    assert [row["_id"] for row in target.sums.find({}).sort("_id", 1)] == list(range(len(taken)))
+    rows = list(target.sums.find({}).sort("_id", 1))
+    taken = [row["took"] for row in rows]
+    assert [row["_id"] for row in rows] == list(range(len(taken)))
     assert 0 < len(taken) < moved[0]
     left = {row["_id"]: row["amount"] for row in target.left.find({})}
     assert left == {number: 100 - taken.count(number) for number in range(3_000)}
@@ -216,7 +225,7 @@ def test_a_database_that_does_not_tell_of_changes_is_an_error(keeper: Keeper, mo
     source.a.insert_one({"_id": 1})
     monkeypatch.setattr(changes, "_MARK_SECONDS", 0.3)
     monkeypatch.setattr(changes.Changes, "_note", lambda _self, _event: None)
-    with pytest.raises(BackupFailed, match="did not tell of a change in 0.3 s"):
+    with pytest.raises(BackupFailed, match=r"did not tell of a change in 0\.3 s"):
         keeper.back_up(source)
     monkeypatch.undo()
     monkeypatch.setattr(changes, "_MARKS", "$wrong")
@@ -310,7 +319,7 @@ def test_a_database_with_something_in_it_is_not_written_to(keeper: Keeper) -> No
 
 
 def test_nobody_can_use_it_before_it_is_whole(keeper: Keeper, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Killed at any write of the restore, the database is in recovery mode, or has neither keys nor an active colour."""
+    """Killed at any write of the restore: the database is in recovery mode, without keys and an active colour."""
     source = keeper.database()
     migrations.up(keeper.uri, source.name)
     source.api_keys.insert_one({"_id": "key_1", "secret_sha256": "x", "client_id": "app"})

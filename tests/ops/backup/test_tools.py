@@ -57,7 +57,7 @@ def test_a_tool_that_fails_is_told_in_its_own_words(keeper: Keeper, log: Path) -
     source, target = keeper.database(), keeper.database()
     source.a.insert_one({"_id": 1})
     source.broken.insert_one({"_id": 1, "reading": True})
-    with pytest.raises(BackupFailed, match="mongodump failed: Failed: error writing data .* out of luck"):
+    with pytest.raises(BackupFailed, match=r"mongodump failed: Failed: error writing data .* out of luck"):
         keeper.back_up(source)
     assert list(keeper.folder.iterdir()) == []
     source.broken.update_one({}, {"$set": {"reading": False}})
