@@ -14,6 +14,12 @@ from tests.chainbook import ZERO, found, on_chain, reconciled, unknown_row
 from tests.money import MINT_PATH, Bench
 
 
+@pytest.fixture(autouse=True)
+def _present(bench: Bench) -> None:
+    """What is mined now is dated now, also where an earlier test of this chain was ahead."""
+    bench.catch_up()
+
+
 @pytest.fixture
 def lost(bench: Bench) -> TransactionRow:
     """A mint of 1 GETS that nobody knows the end of, sent 16 minutes ago."""

@@ -22,6 +22,12 @@ from tests.chainbook import (
 from tests.money import Bench, units
 
 
+@pytest.fixture(autouse=True)
+def _present(bench: Bench) -> None:
+    """What is mined now is dated now, also where an earlier test of this chain was ahead."""
+    bench.catch_up()
+
+
 def test_what_is_clean_raises_no_break(bench: Bench) -> None:
     """A mint, a payment and a burn: all match, and the token says how far the chain was read."""
     bench.funded("50")
