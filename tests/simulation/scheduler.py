@@ -107,7 +107,7 @@ class Scheduler:
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        """What is done in here is the simulation's own: no boundary is crossed, and no deadline of the driver's counts."""
+        """What is done in here is the simulation's own: no boundary is crossed, none of the driver's deadlines counts."""
         actor, self._local.actor = self.current, None
         try:
             with pymongo.timeout(None):
