@@ -189,7 +189,7 @@ def task_announce() -> Task:
 
 
 def task_audit() -> Task:
-    """look for vulnerable packages, unsafe code, secrets, licences, idle keys: audit [--offline]"""
+    """look for vulnerable packages, unsafe code, secrets, licences, idle keys: audit [--offline] [--live URL]"""
     return program("ops.audit")
 
 
@@ -201,6 +201,11 @@ def task_gateway() -> Task:
 def task_smoke() -> Task:
     """ask every read, be refused every write: smoke [ENVIRONMENT] [--colour idle|blue|green] [--verbose]"""
     return program("ops.release.smoke")
+
+
+def task_rotate() -> Task:
+    """rotate a secret while it is in use: rotate NAME says its steps, rotate NAME STEP --env FILE makes one"""
+    return program("ops.rotate")
 
 
 def task_openapi() -> Task:

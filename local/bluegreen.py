@@ -36,8 +36,7 @@ class BlueGreen:
         self.there = there
         self.folder = there.gateway.folder
         self.secret = secrets.token_urlsafe(24)
-        secrets_ = {environment.secret_name(colour): self.secret for colour in COLOURS}  # the gateway's
-        self._functions = {**functions, "WEB_SECURE": self.secret, "FORWARDED_HOPS": HOPS, **secrets_}
+        self._functions = {**functions, "WEB_SECURE": self.secret, "FORWARDED_HOPS": HOPS}
         self._workers = workers
         self.parts: dict[str, Child] = {}
 
@@ -88,6 +87,7 @@ class BlueGreen:
         self.folder.mkdir(parents=True, exist_ok=True)
         files = generate.render(self.there, name="this machine", active=active)
         generate.write({**files, runtime.STATE: runtime.NO_STATE}, self.folder)
+        generate.write_secrets(dict.fromkeys(COLOURS, self.secret), self.folder)
         generate.check(self.folder)
         command = generate.command(self.folder)
         self._begin("haproxy", command, ROOT, {}, announces=False)

@@ -150,7 +150,8 @@ def gate(*, spaces: int = 2, **more: Any) -> Iterator[Gate]:
             ends.callback(lambda space=space: suppress_all(space.stop))
         generate.write({**generate.render(there, name="tests"), runtime.STATE: runtime.NO_STATE}, folder)
         log = folder / "log"
-        environment = {"PATH": os.environ["PATH"], "WEB_SECURE_BLUE": SECRET, "WEB_SECURE_GREEN": SECRET}
+        generate.write_secrets({"blue": SECRET, "green": SECRET}, folder)
+        environment = {"PATH": os.environ["PATH"]}
         with log.open("wb") as file:
             command = generate.command(folder)
             process = subprocess.Popen(command, env=environment, stdout=file, stderr=subprocess.STDOUT)

@@ -37,12 +37,16 @@ class DatabaseSettings(_Settings):
 
 
 class ProviderSettings(_Settings):
-    """How MetaKeep is reached and what signs our calls."""
+    """How MetaKeep is reached, and the key pairs that sign our calls: the first new ones, each those made under it."""
 
     base_url: str = Field(alias="METAKEEP_BASE_URL", pattern=r"^https?://[^/]+$")
     signing_host: str = Field(alias="METAKEEP_SIGNING_HOST", min_length=1)
-    api_key: str = Field(alias="METAKEEP_API_KEY", pattern=_PUBLIC_KEY)
-    api_secret: str = Field(alias="METAKEEP_API_SECRET", min_length=43, repr=False)
+    api_keys: Annotated[tuple[Annotated[str, Field(pattern=_PUBLIC_KEY)], ...], BeforeValidator(_split)] = Field(
+        alias="METAKEEP_API_KEY", min_length=1
+    )
+    api_secrets: Annotated[tuple[Annotated[str, Field(min_length=43)], ...], BeforeValidator(_split)] = Field(
+        alias="METAKEEP_API_SECRET", min_length=1, repr=False
+    )
 
 
 class TransferSettings(_Settings):

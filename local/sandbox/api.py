@@ -64,7 +64,10 @@ def _run_once(world: World, path: str, endpoint: Endpoint, raw: bytes, key: str 
     """Run the call, or replay what the same key got before. Replies that are errors are not kept."""
     if key is None:
         return _Outcome(_execute(world, path, endpoint, raw))
-    scope, digest = (world.credentials.api_key, path, key), hashlib.sha256(raw).digest()
+    scope, digest = (
+        (request.headers.get("x-api-key", world.credentials.api_key), path, key),
+        hashlib.sha256(raw).digest(),
+    )
     stored = world.store.row("SELECT * FROM replies WHERE api_key = ? AND path = ? AND idempotency_key = ?", *scope)
     if stored is None:
         reply = _execute(world, path, endpoint, raw)

@@ -22,7 +22,7 @@ def _check_age(world: World, timestamp: str) -> None:
         raise _refuse("X-Timestamp is more than a minute away")
 
 
-def _check_signature(world: World, path: str, headers: Headers, body: bytes, signature: str) -> None:
+def _check_signature(world: World, api_key: str, path: str, headers: Headers, body: bytes) -> None:
     timestamp = headers.get("X-Timestamp", "")
     _check_age(world, timestamp)
     message = signing.string_to_sign(
@@ -34,7 +34,7 @@ def _check_signature(world: World, path: str, headers: Headers, body: bytes, sig
         idempotency_key=headers.get("Idempotency-Key"),
     )
     try:
-        signing.verify(world.credentials.api_key, message, signature)
+        signing.verify(api_key, message, headers.get("X-Api-Signature", ""))
     except SignatureMismatch as error:
         raise _refuse(str(error)) from None
 
@@ -44,10 +44,9 @@ def check(world: World, path: str, headers: Headers, body: bytes) -> None:
     api_key = headers.get("x-api-key")
     if api_key is None and headers.get("X-App-Id") == world.credentials.app_id and path.rstrip("/") in _PUBLIC_PATHS:
         return
-    if api_key != world.credentials.api_key:
+    if api_key not in world.credentials.api_keys:
         raise _refuse("x-api-key is missing or unknown")
-    signature = headers.get("X-Api-Signature")
-    if signature is not None:
-        _check_signature(world, path, headers, body, signature)
+    if headers.get("X-Api-Signature") is not None:
+        _check_signature(world, api_key, path, headers, body)
     elif world.options.api_signature_required:
         raise _refuse("X-Api-Signature is missing")

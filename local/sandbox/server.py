@@ -114,6 +114,7 @@ class Sandbox:
         keys = self._world.credentials
         self.base_url, self.rpc_url = self._server.url, self._rpc.url
         self.api_key, self.api_secret, self.app_id = keys.api_key, keys.api_secret, keys.app_id
+        self.next_api_key, self.next_api_secret = keys.next_api_key, keys.next_api_secret
         self.webhook_sender_key = keys.webhook_sender_key
         self.webhook_secret = keys.webhook_secret
         self.token_address, self.treasury_address = self._world.token, self._world.treasury

@@ -1,4 +1,4 @@
-"""Look for what should not be: vulnerable or forbidden packages, unsafe code, secrets, idle keys.
+"""Look for what should not be: vulnerable or forbidden packages, unsafe code, secrets, a lax gateway, idle keys.
 
 Each finding has an id; those in deploy/audit/accepted.yml are set aside until the day that stands there. Exit 1 for any
 other, and for a part that could not be looked at: --offline lets those pass, and the report names them all the same.
@@ -18,24 +18,26 @@ from rich.console import Console
 from rich.table import Table
 
 import dodo
-from ops.audit import code, database, dependencies, findings, licences
+from ops.audit import code, database, dependencies, findings, gateway, licences
 from ops.audit.findings import Check, Finding, Section
 
 DEFAULT = Path("build/audit")
 
 
-def checks(environ: Mapping[str, str]) -> dict[str, Check]:
+def checks(environ: Mapping[str, str], live: str | None = None) -> dict[str, Check]:
     """Every part of the audit, by name."""
     uri, name = environ.get("MONGODB_URI", ""), environ.get("MONGODB_DATABASE", "getsmart")
-    return {
+    made: dict[str, Check] = {
         "vulnerable Python packages": lambda: dependencies.python(advisories=environ.get("OSV_URL", dependencies.OSV)),
         "vulnerable npm packages": dependencies.node,
         "static analysis": code.static,
         "secrets in the history": lambda: code.history(dodo.NOT_SECRET_FILES, dodo.NOT_SECRETS),
         "licences": lambda: [*licences.python(), *licences.node()],
+        "gateway": gateway.written,
         "the database's user": lambda: database.user(uri, name),
         "API keys": lambda: database.keys(uri, name),
     }
+    return made | ({"gateway, live": lambda: gateway.live(live)} if live else {})
 
 
 def audit(parts: Mapping[str, Check], today: datetime, accepted_file: Path = findings.ACCEPTED) -> list[Section]:
@@ -61,11 +63,12 @@ def main(arguments: list[str]) -> int:
     """Audit, print a table, write the report and the bills of materials. Exit 1 as the module says."""
     parser = argparse.ArgumentParser(prog="./doit audit", description=__doc__)
     parser.add_argument("--output", type=Path, default=DEFAULT, help="folder of the report and the bills of materials")
+    parser.add_argument("--live", metavar="URL", help="a gateway to look at: its headers and TLS")
     parser.add_argument("--offline", action="store_true", help="let pass what cannot be reached from here")
     options = parser.parse_args(arguments)
     load_dotenv()
     at = datetime.now(UTC)
-    sections = audit(checks(os.environ), at)
+    sections = audit(checks(os.environ, options.live), at)
     options.output.mkdir(parents=True, exist_ok=True)
     report = {"at": at.isoformat(timespec="seconds"), "sections": [asdict(section) for section in sections]}
     (options.output / "audit.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from ops.gateway import generate, runtime
-from ops.gateway.environment import COLOURS, Environment, EnvironmentInvalid, load, secret_name
+from ops.gateway.environment import COLOURS, Environment, EnvironmentInvalid, load
 from ops.gateway.generate import ConfigRefused
 from ops.gateway.runtime import GatewayUnreachable
 
@@ -48,23 +48,27 @@ def _check(environment: Environment, options: argparse.Namespace) -> None:
         generate.write(
             {**generate.render(here, name=options.environment), runtime.STATE: runtime.NO_STATE}, Path(folder)
         )
+        generate.write_secrets({}, Path(folder))
         generate.check(Path(folder))
     print(f"gateway: HAProxy takes the configuration of {options.environment}")
 
 
 def _run(environment: Environment, options: argparse.Namespace) -> None:
-    """Become HAProxy, with the secrets in its environment and in no file."""
+    """Become HAProxy."""
+    secrets = {colour: environment.secret(colour) for colour in COLOURS}
     folder = _generate(environment, options)
-    os.environ.update({secret_name(colour): environment.secret(colour) for colour in COLOURS})
+    generate.write_secrets(secrets, folder)
     command = generate.command(folder)
     os.execvp(command[0], command)  # noqa: S606 - no shell wanted
 
 
 def _reload(environment: Environment, options: argparse.Namespace) -> None:
-    """Take a changed environment over; weights stay, and no call is lost."""
+    """Take a changed environment and changed secrets over; weights stay, and no call is lost."""
     folder = environment.gateway.folder
     runtime.runtime_of(environment).save(folder)
+    secrets = {colour: environment.secret(colour) for colour in COLOURS}
     _generate(environment, options)
+    generate.write_secrets(secrets, folder)
     generate.check(folder)
     runtime.reload(folder)
     print("gateway: new workers take the calls")

@@ -15,6 +15,7 @@ from serving.loader import Loaded
 
 TEMPLATE = ROOT / "deploy/gateway/haproxy.cfg.jinja"
 CONFIG, ROUTES, CALLS = "haproxy.cfg", "routes.map", "calls.lst"
+GUARDS = "secrets.map"
 MASTER = "master.sock"
 _LONGEST_PATH = 90
 """What a socket's path may have, less what HAProxy appends while it makes one."""
@@ -117,6 +118,15 @@ def write(files: Mapping[str, str], folder: Path) -> None:
         draft = folder / f"{name}.new"
         draft.write_text(text, encoding="utf-8")
         draft.replace(folder / name)
+
+
+def write_secrets(secrets: Mapping[Colour, str], folder: Path) -> None:
+    """Write what each colour's functions ask for into a file that is its owner's alone; the folder is in memory."""
+    draft = folder / f"{GUARDS}.new"
+    draft.unlink(missing_ok=True)
+    draft.touch(mode=0o600)
+    draft.write_text("".join(f"{colour} {secret}\n" for colour, secret in secrets.items()), encoding="utf-8")
+    draft.replace(folder / GUARDS)
 
 
 def command(folder: Path, program: str = "haproxy") -> list[str]:

@@ -20,10 +20,11 @@ from getsmart import clock
 from getsmart.stores.controls import COLOUR
 from ops import functions, stage
 from ops.deployer_template import TemplateError, Values
+from ops.gateway.environment import COLOURS, Colour, other
 from ops.package import PackageError, build
 from ops.pipeline import announce, doctl, environments, release
 from ops.pipeline.announce import Record
-from ops.pipeline.environments import COLOURS, Colour, Environment, EnvironmentProblem
+from ops.pipeline.environments import Environment, EnvironmentProblem
 from ops.pipeline.release import Release
 
 
@@ -38,11 +39,11 @@ class Order:
 
 
 def idle(values: Values) -> Colour:
-    """The colour that the database of an environment does not call active; blue while none is. Raises PyMongoError."""
+    """The colour that the environment's database does not call active; green while none is. Raises PyMongoError."""
     client: MongoClient[dict[str, Any]] = MongoClient(values["MONGODB_URI"], serverSelectionTimeoutMS=10_000)
     with client:
         row = client[values["MONGODB_DATABASE"]].controls.find_one({"_id": COLOUR})
-    return "green" if row and row["active"] == "blue" else "blue"
+    return other((row or {}).get("active") or COLOURS[0])
 
 
 def deploy(order: Order, folder: Path, built: Release) -> Record:

@@ -8,21 +8,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
-
-import yaml
 
 from ops import functions
 from ops.deployer_template import Values, read_env
-from ops.stage import VARIABLE as WEB_SECURE
+from ops.gateway import environment
+from ops.gateway.environment import COLOURS, FOLDER, WEB_SECURE, Colour, EnvironmentInvalid, Namespace, secret_name
 from ops.stage import left_out
 
-FOLDER = Path("deploy/environments")
-Colour = Literal["blue", "green"]
-COLOURS: tuple[Colour, ...] = get_args(Colour)
 ACCESS_KEYS = "ACCESS_KEYS"
 """ACCESS_KEYS_BLUE, ACCESS_KEYS_GREEN: the keys of a colour's namespaces, comma separated, in their order."""
-_NAMESPACE = re.compile(r"/api/v1/web/(fn-[0-9a-f-]{36})$")
 _PLACEHOLDER = re.compile(r"<[^>]*>")
 
 
@@ -41,29 +35,28 @@ class Environment:
     variables: Mapping[str, str]
 
 
-def names(root: Path = functions.ROOT) -> list[str]:
-    """The environments that can be deployed to."""
-    return sorted(path.stem for path in (root / FOLDER).glob("*.env"))
+def names() -> list[str]:
+    """The environments that can be deployed to: those that have both files."""
+    return sorted(path.stem for path in FOLDER.glob("*.env"))
 
 
-def load(name: str, root: Path = functions.ROOT) -> Environment:
+def load(name: str) -> Environment:
     """Read the environment of that name, or in that .yml file. Raises EnvironmentProblem when it is not complete."""
-    path = Path(name) if name.endswith(".yml") else root / FOLDER / f"{name}.yml"
-    if not path.is_file() or not path.with_suffix(".env").is_file():
-        raise EnvironmentProblem(f"no environment {name} to deploy to; there are {', '.join(names(root)) or 'none'}")
-    content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-    namespaces = {
-        colour: tuple(_id(str(space.get("url"))) for space in content["colours"][colour]) for colour in COLOURS
-    }
-    return Environment(path.stem, content["public"], namespaces, read_env(path.with_suffix(".env")))
+    path = Path(name) if name.endswith(".yml") else FOLDER / f"{name}.yml"
+    if not path.with_suffix(".env").is_file():
+        raise EnvironmentProblem(f"no environment {name} to deploy to; there are {', '.join(names())}")
+    try:
+        there = environment.load(name)
+    except EnvironmentInvalid as error:
+        raise EnvironmentProblem(str(error)) from None
+    namespaces = {colour: tuple(_id(server.space) for server in there.servers(colour)) for colour in COLOURS}
+    return Environment(path.stem, there.public, namespaces, read_env(path.with_suffix(".env")))
 
 
-def _id(url: str) -> str:
-    """The id of a namespace of functions, which its URL ends with."""
-    found = _NAMESPACE.search(url)
-    if found is None:
-        raise EnvironmentProblem(f"{url} is not the URL of a namespace: https://.../api/v1/web/fn-<uuid>")
-    return found[1]
+def _id(space: Namespace) -> str:
+    if space.id is None:
+        raise EnvironmentProblem(f"{space.url} is not the URL of a namespace: https://.../api/v1/web/fn-<uuid>")
+    return space.id
 
 
 def given(env_file: Path | None, environ: Mapping[str, str]) -> dict[str, str]:
@@ -71,23 +64,23 @@ def given(env_file: Path | None, environ: Mapping[str, str]) -> dict[str, str]:
     return {**(read_env(env_file) if env_file else {}), **{name: value for name, value in environ.items() if value}}
 
 
-def access_keys(environment: Environment, colour: Colour, secrets: Values) -> list[str]:
+def access_keys(there: Environment, colour: Colour, secrets: Values) -> list[str]:
     """The access key of each of the colour's namespaces. Raises EnvironmentProblem."""
     name = f"{ACCESS_KEYS}_{colour.upper()}"
     keys = [key.strip() for key in secrets.get(name, "").split(",") if key.strip()]
-    wanted = len(environment.namespaces[colour])
+    wanted = len(there.namespaces[colour])
     if len(keys) != wanted:
         raise EnvironmentProblem(f"{name}: {len(keys)} access keys for {wanted} namespaces")
     return keys
 
 
 def values(
-    environment: Environment, colour: Colour, version: str, secrets: Values, root: Path = functions.ROOT
+    there: Environment, colour: Colour, version: str, secrets: Values, root: Path = functions.ROOT
 ) -> dict[str, str]:
     """Every variable of a deployment's env file, and no other. Raises EnvironmentProblem naming what is missing."""
-    fixed = {**environment.variables, "COLOUR": colour, "APP_VERSION": version}
+    fixed = {**there.variables, "COLOUR": colour, "APP_VERSION": version}
     at_hand = {**secrets, **fixed}
-    own_secret = secrets.get(f"{WEB_SECURE}_{colour.upper()}") or secrets.get(WEB_SECURE, "")
+    own_secret = secrets.get(secret_name(colour)) or secrets.get(WEB_SECURE, "")
     wanted = {name for function in functions.load(root) for name in function.environment} - left_out(at_hand)
     found = {name: at_hand.get(name, "") for name in sorted(wanted)} | {WEB_SECURE: own_secret}
     problems = [problem for name, value in found.items() if (problem := _problem(name, value))]

@@ -17,8 +17,10 @@ from pymongo.database import Database
 
 from local.database import EmbeddedDatabase
 from ops import keys
-from ops.audit import code, database, dependencies, licences
+from ops.audit import code, database, dependencies, gateway, licences
 from ops.audit.findings import NotChecked
+from ops.gateway import environment, generate
+from tests.gateway import gate
 from tests.support import Client
 
 Answer = Callable[[str, Any], Any]
@@ -192,6 +194,42 @@ def test_an_npm_package_under_another_licence(tmp_path: Path) -> None:
     packages = {"": {"license": "MIT"}, "node_modules/a": {"version": "1", "license": "SSPL-1.0"}, "node_modules/b": {}}
     (tmp_path / "ops/node/package-lock.json").write_text(json.dumps({"packages": packages}))
     assert [one.id for one in licences.node(tmp_path)] == ["licence:npm:a", "licence:npm:b"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key"),
+    [
+        ("X-Content-Type-Options nosniff", "X-Content-Type-Options none", "nosniff"),
+        ("ssl-min-ver TLSv1.2 no-tls-tickets", "ssl-min-ver TLSv1.1 no-tls-tickets", "tls-min"),
+        ("max-age=63072000", "max-age=600", "hsts"),
+        ("del-header X-Require-Whisk-Auth", "del-header X-Other", "guard-in"),
+        ("del-header Server", "del-header X-Server", "server"),
+    ],
+)
+def test_a_weak_gateway(old: str, new: str, key: str) -> None:
+    """The configuration of each environment is as it should be; weakened in one line, that line is found."""
+    assert list(gateway.written()) == []
+    text = generate.render(environment.load("staging"), name="staging")[generate.CONFIG]
+    assert old in text
+    assert [one.id for one in gateway.of_configuration(text.replace(old, new), "staging")] == [f"gateway:staging:{key}"]
+
+
+def test_a_gateway_that_runs() -> None:
+    """Behind the real HAProxy an answer has every header; plain HTTP is found; nobody there is not looked at."""
+    with gate() as running:
+        assert [one.id for one in gateway.live(running.there.public)] == [f"gateway:{running.there.public}:tls"]
+    with pytest.raises(NotChecked, match="does not answer"):
+        list(gateway.live("http://127.0.0.1:9"))
+    bare = {"Server": "nginx", "Strict-Transport-Security": "max-age=600"}
+    found = {one.id.rpartition(":")[2] for one in gateway.of_headers(bare, "x")}
+    assert found >= {"server", "strict-transport-security", "x-frame-options", "content-security-policy"}
+
+
+def test_a_log_or_a_socket_that_says_too_much() -> None:
+    """Logged headers and a runtime socket that listens to everybody are found."""
+    text = 'stats socket *:9999 level admin\nlog-format "%[capture.req.hdr(0)] %hr"\n'
+    found = {one.id for one in gateway.of_configuration(text, "x")}
+    assert found >= {"gateway:x:log", "gateway:x:admin"}
 
 
 def test_a_key_without_an_end_and_one_that_nobody_uses(

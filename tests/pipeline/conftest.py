@@ -110,7 +110,7 @@ def _environment(folder: Path, sandbox: Sandbox) -> Path:
     (folder / "trial.env").write_text("\n".join(lines) + "\n")
     web = "https://faas.example.com/api/v1/web"
     (folder / "trial.yml").write_text(
-        f"public: https://trial.example.com\n"
+        f"public: https://trial.example.com\ngateway: {{bind: '127.0.0.1:8080', folder: '{folder}'}}\n"
         f"colours:\n  blue: [{{label: trial-blue, url: '{web}/{NAMESPACE}'}}]\n"
         f"  green: [{{label: trial-green, url: '{web}/{GREEN}'}}]\n"
     )

@@ -1,5 +1,6 @@
 """A deployment from end to end: a release, doctl's words, the real deployer, the record and the announcement."""
 
+import io
 import json
 import os
 import re
@@ -11,8 +12,10 @@ import pytest
 from pymongo.database import Database
 
 from ops import functions, stage
+from ops.gateway.environment import COLOURS
 from ops.pipeline import announce, deploy, doctl, environments, release
 from ops.pipeline.environments import EnvironmentProblem
+from ops.rotate import __main__ as rotate
 from tests.deploy.stand_in import NAMESPACE
 from tests.deploy.test_public_deployer import archive
 from tests.pipeline.conftest import ACCESS_KEYS, GREEN, Platform
@@ -100,12 +103,12 @@ def test_what_is_printed(
     assert deploy.main([str(platform.environment)]) == 0, capsys.readouterr().err
     said = capsys.readouterr().out
     masks, rest = [line for line in said.splitlines() if line.startswith("::")], said.split("::add-mask::")[-1]
-    shown = {f"::add-mask::{value}" for name, value in platform.secrets.items() if not name.endswith("_GREEN")}
+    shown = {f"::add-mask::{value}" for name, value in platform.secrets.items() if not name.endswith("_BLUE")}
     assert shown - {"::add-mask::[]"} <= set(masks)
     rest = rest.partition("\n")[2]
     secret = [
         name
-        for name in ("METAKEEP_API_SECRET", "WEB_SECURE_BLUE", "ACCESS_KEYS_BLUE")
+        for name in ("METAKEEP_API_SECRET", "WEB_SECURE_GREEN", "ACCESS_KEYS_GREEN")
         if platform.secrets[name] in rest
     ]
     assert secret == []
@@ -168,13 +171,13 @@ def test_what_is_missing_is_said_before_anything_happens(
     assert not platform.calls_file.exists()
 
 
-def test_the_environments_of_the_tree_name_every_variable(repository: Path) -> None:
+def test_the_environments_of_the_tree_name_every_variable() -> None:
     """With the secrets and what is in angle brackets filled in, staging and production deploy."""
     assert environments.names() == ["production", "staging"]
     for name in environments.names():
-        variables = environments.read_env(repository / environments.FOLDER / f"{name}.env")
+        variables = environments.read_env(environments.FOLDER / f"{name}.env")
         filled = {key: "x" if value.startswith("<") else value for key, value in variables.items()}
-        space = dict.fromkeys(environments.COLOURS, (NAMESPACE,))
+        space = dict.fromkeys(COLOURS, (NAMESPACE,))
         environment = environments.Environment(name, "https://example.com", space, filled)
         secrets = dict.fromkeys(
             ("MONGODB_URI", "METAKEEP_API_KEY", "METAKEEP_API_SECRET", "WEBHOOK_SECRET_KEYS", "CHAIN_RPC_URL"), "x"
@@ -220,3 +223,27 @@ def test_without_doctl_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctl, "INSTALLED", Path("nowhere"))
     with pytest.raises(doctl.DoctlFailed, match=re.escape("./doit doctl")):
         doctl.run(["serverless", "status"])
+
+
+def test_an_access_key_is_proven_before_it_replaces_the_old_one(
+    platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key that does not open its namespace changes nothing; one that does stands in the file, and both still work."""
+    env = tmp_path / "secrets"
+    env.write_text("ACCESS_KEYS_GREEN=old\n")
+    words = [
+        "access-keys",
+        "replace",
+        "--colour",
+        "green",
+        "--environment",
+        str(platform.environment),
+        "--env",
+        str(env),
+    ]
+    monkeypatch.setattr("sys.stdin", io.StringIO("dof_v1_wrong:made-up\n"))
+    assert rotate.main(words) == 1
+    assert env.read_text() == "ACCESS_KEYS_GREEN=old\n"
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{ACCESS_KEYS[GREEN]}\n"))
+    assert rotate.main(words) == 0
+    assert env.read_text() == f"ACCESS_KEYS_GREEN='{ACCESS_KEYS[GREEN]}'\n"

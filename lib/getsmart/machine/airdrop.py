@@ -236,7 +236,7 @@ def _transaction(batch: BatchRow, row: AirdropRow, owner: WalletRow) -> Transact
             "path": path,
             "body": body.decode(),
             "idempotency_key": protocol.idempotency_key(client_id, batch["route"], key, row["row"], 1),
-            "signer": client.signer(),
+            "signer": client.signers()[0],
         },
         "audit": batch["audit"],
         "timeline": [{"status": "queued", "at": at}],

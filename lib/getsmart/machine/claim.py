@@ -146,7 +146,7 @@ def _row(claim: Claim, draft: Draft) -> TransactionRow:
             "path": draft.path,
             "body": draft.body.decode(),
             "idempotency_key": protocol.idempotency_key(client_id, claim.route, claim.idempotency_key, 0, 1),
-            "signer": client.signer(),
+            "signer": client.signers()[0],
         },
         "audit": {"key_id": claim.caller.key_id, "source": claim.source, "request_id": claim.request_id, "at": at},
         "timeline": [{"status": "queued", "at": at}],

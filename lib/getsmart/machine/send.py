@@ -32,10 +32,11 @@ def send(row: TransactionRow) -> TransactionRow:
     """
     request = _request(row)
     try:
-        if row["request"]["signer"] != client.signer():
+        signer = row["request"]["signer"]
+        if signer not in client.signers():
             # The mark is this call's own, and nothing of this call has left.
             return _give_up({**row, "is_in_flight": False}, "the request was signed by another API key")
-        answer = protocol.read_submission(client.call(request, seconds=CALL_SECONDS))
+        answer = protocol.read_submission(client.call(request, seconds=CALL_SECONDS, signer=signer))
     except ProviderRefusal as refusal:
         return _refused(row, refusal)
     except ProviderOutage as outage:

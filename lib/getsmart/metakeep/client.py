@@ -33,24 +33,26 @@ def _session(_process_id: int) -> requests.Session:
 
 
 @cache
-def _signing_key(secret: str, expected_public_key: str) -> signing.SigningKey:
+def _pairs(secrets: tuple[str, ...], public_keys: tuple[str, ...]) -> dict[str, signing.SigningKey]:
     try:
-        key = signing.SigningKey.from_secret(secret)
+        keys = [signing.SigningKey.from_secret(secret) for secret in secrets]
     except ValueError:
         raise Misconfigured("METAKEEP_API_SECRET is not a MetaKeep secret") from None
-    if key.public_key != expected_public_key:
+    if [key.public_key for key in keys] != list(public_keys):
         raise Misconfigured("METAKEEP_API_SECRET does not belong to METAKEEP_API_KEY")
-    return key
+    return {key.public_key: key for key in keys}
 
 
-def signer() -> str:
-    """The API key that signs our calls now. Raises Misconfigured when the pair is missing or does not match."""
+def signers() -> tuple[str, ...]:
+    """The API keys that we can sign with, that of new calls first. Raises Misconfigured when a pair does not match."""
     settings = config.read(config.ProviderSettings)
-    return _signing_key(settings.api_secret, settings.api_key).public_key
+    return tuple(_pairs(settings.api_secrets, settings.api_keys))
 
 
-def call(request: ProviderRequest, *, seconds: float) -> dict[str, Any]:
+def call(request: ProviderRequest, *, seconds: float, signer: str | None = None) -> dict[str, Any]:
     """Send one request, retried within `seconds` and what is left of the call, and return MetaKeep's JSON.
+
+    It is signed by that one of `signers`, by default the first.
 
     Raises ProviderRefusal (refused for good) or ProviderOutage (passing), both with `is_ambiguous` when any try may
     have taken effect, Misconfigured, or DeadlineExceeded, which sends nothing, in a call that is late.
@@ -64,7 +66,7 @@ def call(request: ProviderRequest, *, seconds: float) -> dict[str, Any]:
     def attempt() -> dict[str, Any]:
         nonlocal was_ambiguous
         try:
-            return _post(request, deadline)
+            return _post(request, deadline, signer)
         except ProviderOutage as outage:
             was_ambiguous = was_ambiguous or outage.is_ambiguous
             raise
@@ -81,14 +83,14 @@ def call(request: ProviderRequest, *, seconds: float) -> dict[str, Any]:
         raise
 
 
-def _post(request: ProviderRequest, deadline: float) -> dict[str, Any]:
+def _post(request: ProviderRequest, deadline: float, signer: str | None) -> dict[str, Any]:
     settings = config.read(config.ProviderSettings)
     left = max(deadline - clock.monotonic(), 0.1)
     try:
         response = _session(os.getpid()).post(
             settings.base_url + request.path,
             data=request.body,
-            headers=_headers(request, settings),
+            headers=_headers(request, settings, signer),
             timeout=(min(CONNECT_SECONDS, left), min(READ_SECONDS, left)),
             allow_redirects=False,
         )
@@ -109,8 +111,9 @@ def _never_connected(error: requests.RequestException) -> bool:
     return type(reason).__name__ in {"NewConnectionError", "NameResolutionError"}
 
 
-def _headers(request: ProviderRequest, settings: config.ProviderSettings) -> dict[str, str]:
-    key = _signing_key(settings.api_secret, settings.api_key)
+def _headers(request: ProviderRequest, settings: config.ProviderSettings, signer: str | None) -> dict[str, str]:
+    pairs = _pairs(settings.api_secrets, settings.api_keys)
+    key = pairs[signer or settings.api_keys[0]]
     timestamp = str(int(clock.now().timestamp() * 1000))
     message = signing.string_to_sign(
         host=settings.signing_host,
@@ -123,7 +126,7 @@ def _headers(request: ProviderRequest, settings: config.ProviderSettings) -> dic
     headers = {
         "Accept": "application/json",
         "Content-Type": "application/json",
-        "x-api-key": settings.api_key,
+        "x-api-key": key.public_key,
         "X-Timestamp": timestamp,
         "X-Api-Signature": key.sign(message),
     }

@@ -247,6 +247,26 @@ def test_a_row_in_flight_signed_by_another_key_is_unknown(bench: Bench, monkeypa
     assert send.resend(row)["status"] == "unknown"
 
 
+def test_during_a_rotation_each_row_leaves_under_the_key_that_it_names(
+    bench: Bench, pauses: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waited under the old key is sent under it, though new rows are signed by the new one: one effect each."""
+    old = (bench.sandbox.api_key, bench.sandbox.api_secret)
+    new = (bench.sandbox.next_api_key, bench.sandbox.next_api_secret)
+    bench.provider.fault(MINT_PATH, "429", times=3)
+    waiting = bench.mint()
+    assert (bench.status(waiting), bench.row(waiting)["request"]["signer"]) == ("queued", old[0])
+    for name, values in zip(("METAKEEP_API_KEY", "METAKEEP_API_SECRET"), zip(new, old, strict=True), strict=True):
+        monkeypatch.setenv(name, ",".join(values))
+    config.forget()
+    fresh = bench.mint()
+    assert bench.row(fresh)["request"]["signer"] == new[0]
+    bench.time.advance(20)
+    bench.settle()
+    assert (bench.status(waiting), bench.status(fresh), bench.logs()) == ("confirmed", "confirmed", 2)
+    bench.audit()
+
+
 def test_missing_credentials_claim_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """503 misconfigured before anything is set aside."""
     monkeypatch.delenv("METAKEEP_API_SECRET")

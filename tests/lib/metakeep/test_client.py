@@ -257,7 +257,7 @@ def test_a_wrong_pair_of_keys_is_noticed(
         with pytest.raises(Misconfigured, match=f"METAKEEP_API_SECRET {says}") as caught:
             client.call(ORDER, seconds=5)
         with pytest.raises(Misconfigured):
-            client.signer()
+            client.signers()
     assert secret not in str(caught.value)
     assert wire.requests == []
 
@@ -268,7 +268,7 @@ def test_a_missing_variable_is_named(configured: Any, monkeypatch: pytest.Monkey
     monkeypatch.delenv("METAKEEP_API_KEY")
     config.forget()
     with pytest.raises(Misconfigured, match="METAKEEP_API_KEY"):
-        client.signer()
+        client.signers()
 
 
 def test_the_sandbox_accepts_what_we_sign(system: Any, provider: Provider) -> None:

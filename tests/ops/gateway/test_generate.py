@@ -53,11 +53,14 @@ def test_a_share_is_divided_among_namespaces(share: int, namespaces: int, weight
 
 
 def test_no_secret_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The secret stands in the environment of HAProxy, and its files name the variable."""
+    """The secret stands in one file, which is its owner's alone; all others name that file."""
     monkeypatch.setenv("WEB_SECURE", "a-secret-of-a-test-run")
     files = generate.render(placed(load("production"), tmp_path), name="production")
     assert "a-secret-of-a-test-run" not in "".join(files.values())
-    assert "env(WEB_SECURE_GREEN)" in files[generate.CONFIG]
+    assert "str(green),map_str(" in files[generate.CONFIG]
+    generate.write_secrets({"green": "a-secret-of-a-test-run"}, tmp_path)
+    assert (tmp_path / generate.GUARDS).read_text() == "green a-secret-of-a-test-run\n"
+    assert (tmp_path / generate.GUARDS).stat().st_mode & 0o777 == 0o600
 
 
 def test_namespaces_of_the_platform_are_reached_by_tls_that_is_checked(tmp_path: Path) -> None:
@@ -77,6 +80,7 @@ def test_a_certificate_is_served_with_modern_tls_only(tmp_path: Path) -> None:
     there = placed(load("staging"), tmp_path, certificate=tmp_path / "own.pem", bind="127.0.0.1:8443")
     files = generate.render(there, name="staging")
     generate.write({**files, runtime.STATE: runtime.NO_STATE}, tmp_path)
+    generate.write_secrets({}, tmp_path)
     generate.check(tmp_path)
     assert "ssl-default-bind-options ssl-min-ver TLSv1.2" in files[generate.CONFIG]
     assert "alpn h2,http/1.1" in files[generate.CONFIG]

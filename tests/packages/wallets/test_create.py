@@ -147,7 +147,7 @@ def test_a_missing_variable_is_misconfigured(
     system: Raw, app: Client, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], variable: str
 ) -> None:
     """503 to the caller, the variable's name in the log, no value of any variable in either."""
-    secret = config.read(config.ProviderSettings).api_secret
+    secret = config.read(config.ProviderSettings).api_secrets[0]
     monkeypatch.delenv(variable)
     config.forget()
     before = dump(system)

@@ -1,0 +1,174 @@
+"""Rotate a secret in use: `./doit rotate NAME` says its steps, `./doit rotate NAME STEP --env FILE` makes one.
+
+A step changes the env file, once it is sure that nobody is locked out, and says what has to be deployed before the
+next. A new value is typed in where none is made up, or comes on standard input; none is printed but a new API key.
+"""
+
+import argparse
+import getpass
+import os
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from dotenv import load_dotenv
+from pymongo import MongoClient
+from pymongo.errors import PyMongoError
+
+from getsmart import clock
+from getsmart.errors import GetSmartError
+from getsmart.ids import new_id
+from getsmart.services import keys as key_service
+from getsmart.stores import keys
+from ops.deployer_template import TemplateError
+from ops.gateway.environment import COLOURS
+from ops.pipeline import doctl
+from ops.pipeline.environments import EnvironmentProblem
+from ops.rotate import envfile, lists, single
+from ops.rotate.envfile import Refused
+
+DEPLOY = "deploy it to the idle colour (./doit deploy), smoke and promote that, then the same for the other colour"
+ASKED = {"metakeep", "metakeep-webhook-key", "metakeep-webhook-secret", "backup", "log-destinations", "access-keys"}
+STEPS = {
+    **{name: listed.steps for name, listed in lists.LISTS.items()},
+    "api-key": ("replace",),
+    "database": ("add", "drop"),
+    "web-secure": ("replace",),
+    "access-keys": ("replace",),
+    "log-destinations": ("replace",),
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Say or make a step. Exit 0, or 1 with one clear line."""
+    options = _parser().parse_args(arguments)
+    load_dotenv()
+    if options.step is None:
+        print(f"{options.name}: {', then '.join(STEPS[options.name])}; after each step {DEPLOY}.")
+        print("docs/runbooks/rotate-secrets.md says what each does.")
+        return 0
+    if options.step not in STEPS[options.name]:
+        print(f"rotate: {options.name} has the steps {', '.join(STEPS[options.name])}", file=sys.stderr)
+        return 1
+    try:
+        print(_step(options))
+    except (Refused, ValueError, TemplateError, EnvironmentProblem, doctl.DoctlFailed, GetSmartError) as error:
+        print(f"rotate: {error}", file=sys.stderr)
+        return 1
+    except PyMongoError as error:
+        print(f"rotate: the database does not answer: {type(error).__name__}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="./doit rotate", description=__doc__)
+    parser.add_argument("name", choices=sorted(STEPS))
+    parser.add_argument("step", nargs="?", help="what to do; left out: the steps are listed")
+    parser.add_argument("--env", type=Path, default=Path(".env"), help="the file that a deployment reads (.env)")
+    parser.add_argument(
+        "--wait", type=float, default=120, help="drop: seconds to wait for what still needs the old one"
+    )
+    parser.add_argument("--key", help="api-key: the id of the key that is replaced")
+    parser.add_argument("--overlap-hours", type=float, default=24, help="api-key: how long both work")
+    parser.add_argument("--days", type=int, default=365, help="api-key: until the new one ends")
+    parser.add_argument("--colour", choices=COLOURS, help="web-secure, access-keys: whose")
+    parser.add_argument("--environment", help="access-keys: a file of deploy/environments")
+    parser.add_argument("--user", help="database: the name of the new user (add) or of the old one (drop)")
+    return parser
+
+
+def _step(options: argparse.Namespace) -> str:
+    if options.name in lists.LISTS:
+        return _listed(options)
+    makers: dict[str, Callable[[argparse.Namespace], str]] = {
+        "api-key": _api_key,
+        "database": _database,
+        "web-secure": _web_secure,
+        "access-keys": _access_keys,
+        "log-destinations": _log_destinations,
+    }
+    return makers[options.name](options)
+
+
+def _listed(options: argparse.Namespace) -> str:
+    listed = lists.LISTS[options.name]
+    if options.step == "drop" and listed.what:
+        known = envfile.values(options.env)
+        with MongoClient[dict[str, Any]](known["MONGODB_URI"], tz_aware=True) as client:
+            lists.drain(listed, options.env, client[known["MONGODB_DATABASE"]], options.wait)
+    lists.take(listed, options.step, options.env, _typed(options))
+    after = "it is over once that is done everywhere" if options.step == "drop" else "then the next step"
+    return f"{' and '.join(listed.variables)} in {options.env}: {options.step} is done. Now {DEPLOY}; {after}."
+
+
+def _api_key(options: argparse.Namespace) -> str:
+    old = keys.find(options.key or "")
+    if old is None:
+        raise Refused("--key: the id of a key, as ./doit keys list shows it")
+    at = clock.now()
+    order = key_service.Order(
+        old["client_id"],
+        old["scopes"],
+        old["mode"],
+        old["limits"],
+        at + timedelta(days=options.days),
+        old["allowed_ips"],
+    )
+    line = {"key_id": "operator", "source": "terminal", "request_id": new_id("req"), "at": at, "what": "create"}
+    row, token = key_service.replace(order, line, old["_id"], timedelta(hours=options.overlap_hours))  # type: ignore[arg-type]
+    return (
+        f"{row['_id']}\n{token}\n"
+        f"The key is shown this once; {old['_id']} works for {options.overlap_hours:g} more hours.\n"
+        "Give it to its client, and look at ./doit keys list: the old one's last use has to stand still before it ends."
+    )
+
+
+def _database(options: argparse.Namespace) -> str:
+    admin = os.environ.get("MONGODB_ADMIN_URI", "")
+    if not admin or not options.user:
+        raise Refused("MONGODB_ADMIN_URI (somebody who may make users) and --user are needed")
+    if options.step == "drop":
+        single.drop_database_user(options.env, admin, options.user)
+        return f"{options.user} is gone."
+    old = single.database_user(options.env, admin, options.user)
+    return (
+        f"MONGODB_URI in {options.env} has {options.user} now; {old} still works. Now {DEPLOY}; then drop --user {old}."
+    )
+
+
+def _web_secure(options: argparse.Namespace) -> str:
+    if not options.colour:
+        raise Refused("--colour: the idle one, as ./doit deploy chooses it")
+    name = single.web_secure(options.env, options.colour)
+    return (
+        f"{name} in {options.env} is new. Now: ./doit deploy --colour {options.colour}, ./doit gateway reload (it "
+        f"sends the new one to {options.colour} only), smoke, promote; then the same for the other colour."
+    )
+
+
+def _access_keys(options: argparse.Namespace) -> str:
+    if not options.colour or not options.environment:
+        raise Refused("--colour and --environment are needed")
+    single.access_keys(options.env, options.environment, options.colour, _typed(options))
+    return (
+        "Each new key opened its namespace, and stands in the file. Now: doctl serverless key delete, for each old one."
+    )
+
+
+def _log_destinations(options: argparse.Namespace) -> str:
+    single.log_destinations(options.env, _typed(options))
+    return f"LOG_DESTINATIONS in {options.env} is new. Now {DEPLOY}; then end the old token at its sink."
+
+
+def _typed(options: argparse.Namespace) -> str:
+    """The new value, where one is asked for: from standard input, or typed without an echo."""
+    if options.name not in ASKED or options.step in {"switch", "drop"}:
+        return ""
+    return (getpass.getpass("the new value: ") if sys.stdin.isatty() else sys.stdin.readline()).strip()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,104 @@
+"""Secrets of which there is one at a time: the new one is proven, then takes the old one's place in the env file."""
+
+import json
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from pymongo import MongoClient
+from pymongo.errors import OperationFailure, PyMongoError
+
+from ops.audit import database as audit
+from ops.audit.findings import NotChecked
+from ops.gateway.environment import COLOURS, WEB_SECURE, Colour, secret_name
+from ops.pipeline import doctl, environments
+from ops.rotate import envfile
+from ops.rotate.envfile import Refused
+
+# What each sink needs, as the platform documents it.
+_SINKS = {"papertrail": {"token"}, "datadog": {"endpoint", "api_key"}, "logtail": {"token"}}
+
+
+def web_secure(env_file: Path, colour: Colour) -> str:
+    """A new random secret between the gateway and one colour; the other colour keeps its own. Returns its variable."""
+    known = envfile.values(env_file)
+    changes = {secret_name(one): known.get(secret_name(one)) or known.get(WEB_SECURE, "") for one in COLOURS}
+    changes[secret_name(colour)] = secrets.token_urlsafe(32)
+    envfile.change(env_file, {name: value for name, value in changes.items() if value})
+    return secret_name(colour)
+
+
+def log_destinations(env_file: Path, value: str) -> None:
+    """Another list of sinks, checked for its form: the platform passes over what it cannot read. Raises ValueError."""
+    sinks = json.loads(value)
+    given = sinks if isinstance(sinks, list) else [None]
+    for sink in given:
+        (name, fields), *more = sink.items() if isinstance(sink, dict) and sink else [("", {})]
+        if more or set(fields) != _SINKS.get(name):
+            raise ValueError(f"a list of sinks, each one of {', '.join(_SINKS)} with its own fields")
+    envfile.change(env_file, {"LOG_DESTINATIONS": json.dumps(sinks, separators=(",", ":"))})
+
+
+def access_keys(env_file: Path, environment: str, colour: Colour, value: str) -> None:
+    """Other access keys for a colour's namespaces, each proven by connecting with it. Raises DoctlFailed."""
+    name = f"{environments.ACCESS_KEYS}_{colour.upper()}"
+    there = environments.load(environment)
+    for namespace, key in zip(
+        there.namespaces[colour], environments.access_keys(there, colour, {name: value}), strict=True
+    ):
+        doctl.connect(namespace, key)
+    envfile.change(env_file, {name: value})
+
+
+def database_user(env_file: Path, admin_uri: str, name: str) -> str:
+    """Make another user beside the one of MONGODB_URI, prove it, and put it into the URI. Returns the old user's name.
+
+    Raises Refused when the new one cannot log in, or may do more than it has to.
+    """
+    known = envfile.values(env_file)
+    database, uri, password = known["MONGODB_DATABASE"], known["MONGODB_URI"], secrets.token_urlsafe(32)
+    old = urlsplit(uri).username
+    if old is None:
+        raise Refused("MONGODB_URI names no user")
+    with MongoClient[dict[str, Any]](admin_uri, serverSelectionTimeoutMS=10_000) as client:
+        source = _source(uri)
+        try:
+            client[source].command("createUser", name, pwd=password, roles=[{"role": "readWrite", "db": database}])
+        except OperationFailure as error:
+            raise Refused(f"no user {name}: {error.details['codeName'] if error.details else error}") from None
+    new = _with_user(uri, name, password)
+    if found := list(_proven(new, database)):
+        raise Refused("; ".join(found))
+    envfile.change(env_file, {"MONGODB_URI": new})
+    return old
+
+
+def drop_database_user(env_file: Path, admin_uri: str, old: str) -> None:
+    """Take the old user away. Raises Refused while MONGODB_URI still names it."""
+    uri = envfile.values(env_file)["MONGODB_URI"]
+    if urlsplit(uri).username == old:
+        raise Refused(f"MONGODB_URI still names {old}")
+    with MongoClient[dict[str, Any]](admin_uri, serverSelectionTimeoutMS=10_000) as client:
+        client[_source(uri)].command("dropUser", old)
+
+
+def _proven(uri: str, database: str) -> list[str]:
+    try:
+        return [finding.what for finding in audit.user(uri, database)]
+    except (NotChecked, PyMongoError) as error:
+        return [f"the new user cannot log in: {error}"]
+
+
+def _with_user(uri: str, name: str, password: str) -> str:
+    parts = urlsplit(uri)
+    hosts = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{quote(name, safe='')}:{quote(password, safe='')}@{hosts}"))
+
+
+def _source(uri: str) -> str:
+    """The database that knows the user: authSource, else that of the path, else admin."""
+    parts = urlsplit(uri)
+    options: Mapping[str, str] = dict(pair.split("=", 1) for pair in parts.query.split("&") if "=" in pair)
+    return options.get("authSource") or parts.path.strip("/") or "admin"

@@ -1,0 +1,228 @@
+"""Each step of a rotation: what it does to the env file, and when it refuses because somebody would be locked out."""
+
+import io
+import stat
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pymongo import MongoClient
+from pymongo.database import Database
+
+from getsmart.metakeep.signing import SigningKey
+from getsmart.outbound.signing import fingerprint
+from local.database import EmbeddedDatabase
+from local.sandbox.credentials import random_secret, random_webhook_secret
+from ops import keys
+from ops.deployer_template import read_env
+from ops.rotate import __main__ as rotate
+from ops.rotate import envfile, lists
+from ops.rotate.envfile import Refused
+from tests.money import Bench
+from tests.support import Client
+
+OLD = random_secret()
+OLD_KEY = SigningKey.from_secret(OLD).public_key
+
+
+@pytest.fixture
+def env(tmp_path: Path, database_uri: str) -> Path:
+    """An env file as a deployment reads it."""
+    file = tmp_path / "env"
+    file.write_text(
+        f"# kept\nMONGODB_URI={database_uri}\nMONGODB_DATABASE=tests\n"
+        f"METAKEEP_API_KEY={OLD_KEY}\nMETAKEEP_API_SECRET={OLD}\n"
+        f"WEBHOOK_SECRET_KEYS={'0' * 64}\nWEB_SECURE=shared-by-both-colours\n"
+        f"METAKEEP_WEBHOOK_SENDER_KEYS={OLD_KEY}\nMETAKEEP_WEBHOOK_SECRETS={random_webhook_secret()}\n"
+        "BACKUP_RECIPIENTS=age1old\nLOG_DESTINATIONS=[]\n"
+    )
+    return file
+
+
+@pytest.fixture
+def run(env: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Make a step with a value on standard input; what it said, after its exit code."""
+
+    def make(*words: str, value: str = "") -> str:
+        monkeypatch.setattr("sys.stdin", io.StringIO(f"{value}\n"))
+        code = rotate.main([*words, "--env", str(env), "--wait", "0"])
+        said = capsys.readouterr()
+        return f"{code} {said.out}{said.err}"
+
+    return make
+
+
+NEW = {
+    "metakeep": random_secret(),
+    "webhook-keys": "",
+    "metakeep-webhook-key": SigningKey.from_secret(random_secret()).public_key,
+    "metakeep-webhook-secret": random_webhook_secret(),
+    "backup": "age1new",
+}
+
+
+@pytest.mark.parametrize("name", sorted(lists.LISTS))
+def test_a_list_goes_from_the_old_one_to_the_new_one(name: str, env: Path, run: Callable[..., str], raw: Any) -> None:
+    """Never without the old one before the last step; nothing else in the file changes; no value is printed."""
+    listed = lists.LISTS[name]
+    variable = listed.variables[-1]
+    (old,) = envfile.items(env, variable)
+    raw.transactions.delete_many({})
+    said = [run(name, "add", value=NEW[name])]
+    first, second = envfile.items(env, variable)
+    assert first == old != second
+    if listed.makes:
+        said.append(run(name, "switch"))
+        assert envfile.items(env, variable) == [second, old]
+    said.append(run(name, "drop"))
+    assert envfile.items(env, variable) == [second]
+    assert [one[:2] for one in said] == ["0 "] * len(said)
+    assert not any(value in "".join(said) for value in (old, second))
+    assert env.read_text().startswith("# kept\n")
+    assert stat.S_IMODE(env.stat().st_mode) == 0o600
+    rest = {key: value for key, value in read_env(env).items() if key not in listed.variables}
+    assert rest["LOG_DESTINATIONS"] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("words", "value", "said"),
+    [
+        (("metakeep", "drop"), "", "there is only one: begin with add"),
+        (("metakeep", "switch"), "", "there is only one"),
+        (("metakeep", "replace"), "", "has the steps add, switch, drop"),
+        (("backup", "switch"), "", "has the steps add, drop"),
+        (("metakeep", "add"), "not base64url", "rotate: "),
+        (("metakeep-webhook-key", "add"), "AAAA", "not a compressed P-256 point"),
+        (("metakeep-webhook-secret", "add"), "whsec_AAAA", "24 bytes or more"),
+        (("backup", "add"), "ssh-ed25519 x", "not an age recipient"),
+        (("log-destinations", "replace"), '[{"elsewhere":{"token":"x"}}]', "a list of sinks"),
+        (("log-destinations", "replace"), '[{"logtail":{}}]', "a list of sinks"),
+        (("log-destinations", "replace"), "{", "rotate: "),
+        (("web-secure", "replace"), "", "--colour"),
+        (("access-keys", "replace"), "", "--colour and --environment"),
+        (("database", "add"), "", "MONGODB_ADMIN_URI"),
+        (("api-key", "replace"), "", "--key"),
+    ],
+)
+def test_what_is_refused_changes_nothing(
+    words: tuple[str, ...], value: str, said: str, env: Path, run: Callable[..., str], environment: Any
+) -> None:
+    """A step out of turn, or a value of another form, is one clear line."""
+    before = env.read_text()
+    answer = run(*words, value=value)
+    assert answer.startswith("1 ")
+    assert said in answer
+    assert len(answer.splitlines()) == 1
+    assert env.read_text() == before
+
+
+def test_two_that_do_not_fit_are_refused(env: Path) -> None:
+    """A key without its secret is not shifted about; a rotation is finished before the next begins."""
+    envfile.change(env, {"METAKEEP_API_KEY": f"{OLD_KEY},{OLD_KEY}"})
+    with pytest.raises(Refused, match="not equally long"):
+        lists.take(lists.LISTS["metakeep"], "drop", env)
+    envfile.change(env, {"METAKEEP_API_SECRET": f"{OLD},{OLD}"})
+    with pytest.raises(Refused, match="there are two already"):
+        lists.take(lists.LISTS["metakeep"], "add", env, OLD)
+    with pytest.raises(Refused, match="single quote"):
+        envfile.change(env, {"X": "it's"})
+
+
+def test_metakeeps_key_stays_while_something_may_have_to_be_sent_with_it(
+    bench: Bench, env: Path, run: Callable[..., str]
+) -> None:
+    """What waits, what is unknown without MetaKeep's id, and a key that signed a moment ago: nothing is dropped."""
+    run("metakeep", "add", value=NEW["metakeep"])
+    run("metakeep", "switch")
+    minted = bench.mint()
+    ident, rows = bench.row(minted)["_id"], bench.raw.transactions
+    rows.update_one({"_id": ident}, {"$set": {"request.signer": OLD_KEY}})
+    assert "1 open sends still need the oldest of METAKEEP_API_KEY" in run("metakeep", "drop")
+    long_ago = datetime.now(UTC) - timedelta(minutes=2)
+    rows.update_one({"_id": ident}, {"$set": {"created_at": long_ago, "status": "queued"}})
+    assert run("metakeep", "drop").startswith("1 ")
+    unknown = {"$set": {"status": "unknown", "send_started_at": long_ago}, "$unset": {"metakeep_transaction_id": ""}}
+    rows.update_one({"_id": ident}, unknown)
+    assert run("metakeep", "drop").startswith("1 ")
+    rows.update_one({"_id": ident}, {"$set": {"send_started_at": datetime.now(UTC) - timedelta(minutes=16)}})
+    assert run("metakeep", "drop").startswith("0 ")
+    assert envfile.items(env, "METAKEEP_API_SECRET") == [NEW["metakeep"]]
+
+
+def test_a_master_key_stays_while_an_endpoint_signs_with_it(
+    app: Client, system: Database[dict[str, Any]], env: Path, run: Callable[..., str]
+) -> None:
+    """An endpoint that signs with the old key keeps it, until its client has rotated and the overlap is over."""
+    old = envfile.items(env, "WEBHOOK_SECRET_KEYS")[0]
+    made = app.post("webhooks/endpoints", {"url": "https://example.com/hook"}).data
+    version = {"secrets.0.master": fingerprint(old)}
+    system.endpoints.update_one({"_id": made["endpoint_id"]}, {"$set": version})
+    run("webhook-keys", "add")
+    run("webhook-keys", "switch")
+    assert "1 endpoints still need the oldest of WEBHOOK_SECRET_KEYS" in run("webhook-keys", "drop")
+    over = {"secrets.0.expires_at": datetime.now(UTC) - timedelta(seconds=1)}
+    system.endpoints.update_one({"_id": made["endpoint_id"]}, {"$set": over})
+    assert run("webhook-keys", "drop").startswith("0 ")
+
+
+def test_an_api_key_gets_a_successor_like_itself(system: Database[dict[str, Any]], run: Callable[..., str]) -> None:
+    """Same client, scopes, limits and addresses; it ends in a year, and the old one after the overlap."""
+    old = keys.create(client_id="academy", scopes=["tokens:read"], limits={"per_second": 5}, allowed_ips=["10.0.0.0/8"])
+    said = run("api-key", "replace", "--key", old.key_id, "--overlap-hours", "2").split()
+    was, new = (system.api_keys.find_one({"_id": ident}) for ident in (old.key_id, said[1]))
+    assert was
+    assert new
+    same = ("client_id", "scopes", "limits", "allowed_ips", "mode")
+    assert [new[name] for name in same] == [was[name] for name in same]
+    assert timedelta(hours=1.9) < was["expires_at"] - datetime.now(UTC) < timedelta(hours=2)
+    assert timedelta(days=364) < new["expires_at"] - datetime.now(UTC) < timedelta(days=366)
+    assert Client(said[2]).get("tokens/info").status == Client(old.token).get("tokens/info").status != 401
+
+
+def test_a_colours_secret_changes_and_the_others_does_not(env: Path, run: Callable[..., str]) -> None:
+    """What both shared becomes one each; the next time only the colour that is asked for is new."""
+    assert run("web-secure", "replace", "--colour", "green").startswith("0 WEB_SECURE_GREEN")
+    first = read_env(env)
+    assert first["WEB_SECURE_BLUE"] == "shared-by-both-colours" != first["WEB_SECURE_GREEN"]
+    run("web-secure", "replace", "--colour", "blue")
+    second = read_env(env)
+    assert second["WEB_SECURE_GREEN"] == first["WEB_SECURE_GREEN"]
+    assert second["WEB_SECURE_BLUE"] not in {"shared-by-both-colours", second["WEB_SECURE_GREEN"]}
+
+
+def test_a_log_sinks_token(env: Path, run: Callable[..., str]) -> None:
+    """A list that the platform can read takes the old one's place."""
+    assert run("log-destinations", "replace", value='[{"logtail": {"token": "made-up"}}]').startswith("0 ")
+    assert read_env(env)["LOG_DESTINATIONS"] == '[{"logtail":{"token":"made-up"}}]'
+
+
+def test_without_a_step_the_steps_are_said(run: Callable[..., str]) -> None:
+    """Whoever forgot how it goes is told, and nothing happens."""
+    assert "metakeep: add, then switch, then drop" in run("metakeep")
+
+
+def test_the_databases_user(
+    tmp_path: Path, env: Path, run: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second user is made, proven, and takes the first one's place; the first goes once nothing names it."""
+    server = EmbeddedDatabase(tmp_path)
+    uri = server.start()
+    try:
+        with MongoClient[dict[str, Any]](uri) as client:
+            role = [{"role": "readWrite", "db": "tests"}]
+            client.admin.command("createUser", "first", pwd="made-up", roles=role)  # pragma: allowlist secret
+        envfile.change(env, {"MONGODB_URI": uri.replace("//", "//first:made-up@")})
+        monkeypatch.setenv("MONGODB_ADMIN_URI", uri)
+        assert "MONGODB_URI still names first" in run("database", "drop", "--user", "first")
+        assert run("database", "add", "--user", "second").startswith("0 ")
+        new = read_env(env)["MONGODB_URI"]
+        with MongoClient[dict[str, Any]](new) as client:
+            client.tests.some.insert_one({})
+        assert run("database", "add", "--user", "second").startswith("1 ")
+        assert run("database", "drop", "--user", "first").startswith("0 ")
+        with MongoClient[dict[str, Any]](uri) as client:
+            assert [one["user"] for one in client.admin.command("usersInfo")["users"]] == ["second"]
+    finally:
+        server.stop()
