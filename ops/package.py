@@ -30,6 +30,7 @@ from ops.functions import ENTRY_FILE, HANDLER_FILE, ROOT, Function
 from serving.unpack import building
 
 BUILD = Path("lib/build")
+_WIDTH = 120  # of the table, where no terminal has one
 # A function that reaches one of these calls the provider or the chain ...
 _HEAVY = frozenset({"requests", "cryptography", "tenacity"})
 _DATABASE = frozenset({"pymongo", "bson"})  # ... and one of these works with the database.
@@ -269,7 +270,7 @@ def _print(packages: Sequence[Package]) -> None:
         sizes = (package.zip_bytes, len(package.names), package.unpacked_bytes)
         numbers = (*sizes, len(modules.ready), len(modules.called))
         table.add_row(package.function.route, package.kind, *(f"{number:,}" for number in numbers))
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else _WIDTH).print(table)
 
 
 if __name__ == "__main__":
