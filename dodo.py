@@ -208,6 +208,21 @@ def task_rotate() -> Task:
     return program("ops.rotate")
 
 
+def task_promote() -> Task:
+    """give the idle colour the calls step by step, watched: promote [ENVIRONMENT] [--weight 10,50,100] [--watch 60s]"""
+    return program("ops.release.promote")
+
+
+def task_rollback() -> Task:
+    """all calls back to the colour that was active, in one step, then its tick: rollback [ENVIRONMENT]"""
+    return program("ops.release.rollback")
+
+
+def task_status() -> Task:
+    """both colours, their versions and shares of the calls, whose tick works, the migrations: status [ENVIRONMENT]"""
+    return program("ops.release.status")
+
+
 def task_openapi() -> Task:
     """describe the API from the code: docs/openapi.json and the copy that ops/openapi serves; --check only compares"""
     return program("ops.openapi")
@@ -233,5 +248,6 @@ def _lock_commands() -> Iterable[str]:
     compile_ = f"{RUN} uv pip compile --quiet --universal --python-version 3.11 --generate-hashes"
     quiet = "--no-emit-index-url --no-emit-find-links --custom-compile-command './doit lock'"
     yield f"{compile_} {quiet} requirements/dev.in -o requirements/dev.txt %(words)s"
-    for name in ("requirements/serving", "lib/requirements", "lib/requirements-read", "lib/requirements-open"):
+    images = ("requirements/serving", "requirements/gateway")
+    for name in (*images, "lib/requirements", "lib/requirements-read", "lib/requirements-open"):
         yield f"{compile_} {quiet} {name}.in -c requirements/dev.txt -o {name}.txt --upgrade"

@@ -31,8 +31,14 @@ _THREADS = "16"
 class BlueGreen:
     """The parts of one such system, by name: each namespace (`blue-1`), each colour's `tick`, and the gateway."""
 
-    def __init__(self, there: Environment, functions: Mapping[str, str], *, workers: int = 0) -> None:
-        """`there` says where everything listens; `functions` is what functions get, but colour, hops and secret."""
+    def __init__(
+        self, there: Environment, functions: Mapping[str, str], *, workers: int = 0, platform_limits: bool = False
+    ) -> None:
+        """`there` says where everything listens; `functions` is what functions get, but colour, hops and secret.
+
+        Each namespace is a container with `workers`, or for 0 one process, which may have a namespace's limits.
+        """
+        self._more = ["--platform-limits"] if platform_limits else []
         self.there = there
         self.folder = there.gateway.folder
         self.secret = secrets.token_urlsafe(24)
@@ -64,7 +70,7 @@ class BlueGreen:
 
     def begin(self, server: Server, root: Path = ROOT, **more: str) -> Child:
         """Start the process of a namespace, from the project in that folder; not yet ready."""
-        words = ["-m", "serving", "--host", server.space.host, "--port", str(server.space.port)]
+        words = ["-m", "serving", "--host", server.space.host, "--port", str(server.space.port), *self._more]
         words += ["--workers", str(self._workers), "--threads", _THREADS] if self._workers else []
         return self._begin(server.name, [sys.executable, *words], root, {"COLOUR": server.colour, **more})
 
@@ -74,9 +80,9 @@ class BlueGreen:
         return self._begin(f"tick-{colour}", words, root, {"COLOUR": colour, "MONGODB_MAX_POOL_SIZE": "4", **more})
 
     def replace(self, colour: Colour, root: Path = ROOT, **more: str) -> None:
-        """What a deployment does: other code in all namespaces of a colour, which is not serving then."""
+        """Other code in all namespaces of a colour, at once: what they have begun is cut off, so it has no calls."""
         for name in [*(server.name for server in self.there.servers(colour)), f"tick-{colour}"]:
-            self.parts.pop(name).stop()
+            self.parts.pop(name).kill()
         begun = [self.begin(server, root, **more) for server in self.there.servers(colour)]
         for child in (*begun, self.begin_tick(colour, root, **more)):
             child.announcement(_READY_SECONDS)
@@ -122,8 +128,9 @@ class BlueGreen:
             raise ChildFailed(self.parts["haproxy"].obituary("did not start"))
         try:
             with urllib.request.urlopen(f"http://{self.there.gateway.internal}/readyz", timeout=2) as reply:
-                return bool(reply.status == 200)
-        except (urllib.error.URLError, OSError):
+                is_ready = bool(reply.status == 200)
+            return is_ready and runtime.runtime_of(self.there).has_checked(one.name for one in self.there.servers())
+        except (urllib.error.URLError, OSError, runtime.GatewayUnreachable):
             return False
 
     @staticmethod

@@ -35,6 +35,11 @@ class Child:
             threading.Thread(target=self._pump, args=(leash.stdout,), name=f"{name}-log", daemon=True).start()
 
     @property
+    def leash_pid(self) -> int:
+        """The process that holds it; what was started is its child."""
+        return self._leash.pid
+
+    @property
     def status(self) -> int | None:
         """Exit status once it has ended (128 + n when signal n ended it), else None."""
         if not self.exited.is_set():

@@ -15,7 +15,7 @@ from local import database, processes
 from local.bluegreen import BlueGreen
 from local.ports import free_port, is_free
 from local.processes import Child, ChildFailed
-from ops.gateway.environment import Environment
+from ops.gateway.environment import Colour, Environment
 
 ROOT = Path(__file__).resolve().parents[1]
 HOST = "127.0.0.1"
@@ -72,6 +72,17 @@ class Facts:
 
 
 @dataclass(frozen=True)
+class Ground:
+    """What functions stand on: the database, the sandbox's facts, their variables, a key, the active colour."""
+
+    uri: str
+    sandbox: Mapping[str, Any]
+    functions: Mapping[str, str]
+    api_key: str
+    active: Colour
+
+
+@dataclass(frozen=True)
 class Stack:
     """How a system is started: where its data is, on which ports, and who is told when a part ends by itself."""
 
@@ -90,6 +101,26 @@ class Stack:
         """Start everything; `stops` ends it in the reverse order. Raises ChildFailed; `stops` ends what was started."""
         self.data.mkdir(parents=True, exist_ok=True)
         self.ports.require_free()
+        ground = self.ground(stops)
+        self.say("starting the functions ...")
+        if self.there:
+            self._blue_green(stops, self.there, ground)
+        else:
+            self._one_gateway(stops, ground.functions)
+        return Facts(
+            gateway=f"http://{HOST}:{self.ports.gateway}",
+            sandbox=ground.sandbox["base_url"],
+            rpc=ground.sandbox["rpc_url"],
+            database=ground.uri,
+            api_key=ground.api_key,
+            webhook_scheme=ground.functions["METAKEEP_WEBHOOK_SCHEME"],
+            webhook_sender_key=ground.sandbox["webhook_sender_key"],
+            webhook_secret=ground.sandbox["webhook_secret"],
+            pid=os.getpid(),
+        )
+
+    def ground(self, stops: ExitStack) -> Ground:
+        """Start what functions stand on: the database, prepared, and the sandbox. Raises ChildFailed."""
         self.say("starting the database ...")
         server = database.choose(self.data, self.environment)
         stops.callback(server.stop)
@@ -99,23 +130,8 @@ class Stack:
         prepare = self._module(stops, "prepare", base, str(self.data / "credentials.json"), watched=False)
         sandbox = json.loads(self._sandbox(stops, base).announcement(_READY_SECONDS))
         prepared = json.loads(prepare.announcement(_READY_SECONDS))
-        self.say("starting the functions ...")
         functions = {**base, **_provider(sandbox), "METAKEEP_WEBHOOK_SCHEME": _scheme(base)}
-        if self.there:
-            self._blue_green(stops, self.there, functions, prepared)
-        else:
-            self._one_gateway(stops, functions)
-        return Facts(
-            gateway=f"http://{HOST}:{self.ports.gateway}",
-            sandbox=sandbox["base_url"],
-            rpc=sandbox["rpc_url"],
-            database=uri,
-            api_key=prepared["api_key"],
-            webhook_scheme=functions["METAKEEP_WEBHOOK_SCHEME"],
-            webhook_sender_key=sandbox["webhook_sender_key"],
-            webhook_secret=sandbox["webhook_secret"],
-            pid=os.getpid(),
-        )
+        return Ground(uri, sandbox, functions, prepared["api_key"], prepared["active"])
 
     def _base(self, uri: str) -> dict[str, str]:
         """What every part gets: the caller's own environment, the import path and the database."""
@@ -148,12 +164,10 @@ class Stack:
         scheduler.announcement(_READY_SECONDS)
         gateway.announcement(_READY_SECONDS)
 
-    def _blue_green(
-        self, stops: ExitStack, there: Environment, functions: Mapping[str, str], prepared: Mapping[str, Any]
-    ) -> None:
+    def _blue_green(self, stops: ExitStack, there: Environment, ground: Ground) -> None:
         """Two colours of the functions, their schedules, and HAProxy in front."""
-        both = BlueGreen(there, {**functions, "MONGODB_MAX_POOL_SIZE": "16"}, workers=self.workers)
-        for part in both.start(stops, active=prepared["active"], api_key=prepared["api_key"]):
+        both = BlueGreen(there, {**ground.functions, "MONGODB_MAX_POOL_SIZE": "16"}, workers=self.workers)
+        for part in both.start(stops, active=ground.active, api_key=ground.api_key):
             part.when_exited(self.on_exit)
 
     def _gateway(self, stops: ExitStack, environment: Mapping[str, str], *mode: str) -> Child:

@@ -171,15 +171,9 @@ def is_up(there: Environment) -> bool:
     """Whether the gateway takes calls, and has checked every namespace."""
     try:
         ready = requests.get(f"http://{there.gateway.internal}/readyz", timeout=2).status_code == 200
-        return ready and all("L7OK" in line for line in checks(there))
+        return ready and runtime.runtime_of(there).has_checked(server.name for server in there.servers())
     except (requests.RequestException, runtime.GatewayUnreachable):
         return False
-
-
-def checks(there: Environment) -> list[str]:
-    """The lines of statistics of the servers that are checked."""
-    line = runtime.runtime_of(there)
-    return [line.ask(f"show stat {server.name} 4 -1") for server in there.servers()]
 
 
 def wait_for(condition: Any, what: str) -> None:

@@ -2,7 +2,7 @@
 
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,6 +111,14 @@ class Runtime:
         rows = [row for row in self._table(f"show stat {_BACKEND} 4 -1") if row["pxname"] == _BACKEND]
         told = self._told()
         return {colour: _reading(colour, rows, told) for colour in COLOURS}
+
+    def has_checked(self, names: Iterable[str]) -> bool:
+        """Whether the newest check of each of these namespaces went well; at a start all are up before the first."""
+        return all(self._table(f"show stat {name} 4 -1")[0]["check_status"].endswith("L7OK") for name in names)
+
+    def answers(self) -> dict[str, int]:
+        """How many answers each namespace has given."""
+        return {name: counts[0] for name, counts in self._told().items()}
 
     def save(self, folder: Path) -> None:
         """Keep the weights for the next start or reload."""

@@ -5,13 +5,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import requests
 from pymongo.errors import PyMongoError
 
 from getsmart import config, mongo
 from getsmart.errors import GetSmartError
 from getsmart.stores import controls
-from ops.gateway.environment import COLOURS, Colour, Environment, other
+from ops.gateway.environment import COLOURS, Colour, Environment, EnvironmentInvalid, Server, other
 
+_SECONDS = 5.0
 _DATABASE = ("MONGODB_URI", "MONGODB_DATABASE")
 
 
@@ -24,7 +26,9 @@ class Standing:
     """The row of the database that says whose tick works, and what is under way."""
 
     active: Colour | None
-    has_previous: bool = False
+    previous: Colour | None = None
+    previous_version: str | None = None
+    """What the colour ran that was active before, if it may be gone back to."""
     moving_to: Colour | None = None
     moving: str | None = None
     """`promote` or `rollback`."""
@@ -44,7 +48,7 @@ class Standing:
         if self.moving == "rollback":
             return self.moving_to
         passive = other(self.active)
-        return passive if self.has_previous or shares[passive] == 100 else None
+        return passive if shares[passive] == 100 else self.previous
 
     def warning(self, shares: Mapping[Colour, int]) -> str | None:
         """What an operator has to know when calls and tick are not with one colour."""
@@ -84,7 +88,32 @@ def read() -> Standing:
     except (PyMongoError, GetSmartError) as error:
         raise DatabaseUnreachable(f"the database does not answer: {error}") from error
     moving: Mapping[str, Any] = row.get("moving") or {}
-    return Standing(row.get("active"), "previous" in row, moving.get("to"), moving.get("kind"), moving.get("by"))
+    previous: Mapping[str, Any] = row.get("previous") or {}
+    return Standing(
+        row.get("active"),
+        previous.get("colour"),
+        previous.get("version"),
+        moving.get("to"),
+        moving.get("kind"),
+        moving.get("by"),
+    )
+
+
+def health(environment: Environment, server: Server) -> Mapping[str, Any] | None:
+    """What a namespace says of itself, asked around the gateway; None when it does not."""
+    try:
+        headers = {"X-Require-Whisk-Auth": environment.secret(server.colour)}
+        reply = requests.get(f"{server.space.url}/ops/health", headers=headers, timeout=_SECONDS)
+        data: Mapping[str, Any] = reply.json()["data"]
+    except (requests.RequestException, ValueError, KeyError, TypeError, EnvironmentInvalid):
+        return None
+    return data
+
+
+def versions(environment: Environment, colour: Colour) -> set[str | None]:
+    """What a colour's namespaces say they run; None for one that does not answer."""
+    reports = (health(environment, server) for server in environment.servers(colour))
+    return {report["version"] if report else None for report in reports}
 
 
 def idle_colour(environment: Environment) -> Colour:

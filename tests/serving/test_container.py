@@ -108,9 +108,9 @@ def test_workers_go_with_functions_in_process_alone(other: str) -> None:
     assert (process.returncode, "--workers goes with functions in process alone" in error) == (2, True)
 
 
-def copied(target: Path) -> None:
-    """What the Dockerfile copies, as it copies it."""
-    for line in (ROOT / "Dockerfile").read_text().splitlines():
+def copied(target: Path, dockerfile: str = "Dockerfile") -> None:
+    """What a Dockerfile copies from here, as it copies it."""
+    for line in (ROOT / dockerfile).read_text().partition("\nFROM haproxy")[0].splitlines():
         if line.startswith("COPY "):
             *sources, place = shlex.split(line)[1:]
             for source in sources:

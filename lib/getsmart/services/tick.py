@@ -43,7 +43,7 @@ def run() -> dict[str, Any]:
     end = clock.monotonic() + settings.run_seconds
     courier = deliver.Courier(life_seconds(settings.run_seconds))
     with ThreadPoolExecutor(_PROVIDER_THREADS) as pool:
-        while controls.take_lease(LEASE, holder, _LEASE_SECONDS):
+        while _why_not() is None and controls.take_lease(LEASE, holder, _LEASE_SECONDS):  # until it is rolled back
             counts = one_pass(pool, courier)
             _add(totals, counts)
             pause = 0.0 if is_busy(counts) else settings.interval_seconds

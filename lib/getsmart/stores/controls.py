@@ -23,7 +23,7 @@ def active_colour() -> str | None:
 
 
 def colour_row() -> Document:
-    """`active`, `previous` once there was a promotion, `moving` while there is one; {} before the first migration."""
+    """`active`, `previous` after a promotion (`colour`, `version`), `moving` during a move; {} before a migration."""
     return database().controls.find_one({"_id": COLOUR}) or {}
 
 
@@ -33,13 +33,14 @@ def intend(colour: str, kind: str, by: str) -> None:
     database().controls.update_one({"_id": COLOUR}, {"$set": {"moving": moving}}, upsert=True)
 
 
-def activate(colour: str, previous: str, by: str | None = None) -> bool:
-    """Let this colour's tick work, and no other; that ends the move. False when the move is no longer that of `by`."""
+def activate(colour: str, previous: Document | None, by: str | None = None) -> bool:
+    """Let this colour's tick work, and no other; that ends the move. False when the move is no longer that of `by`.
+
+    `previous` is what may be gone back to, None when that is nothing.
+    """
     mine: Document = {} if by is None else {"moving.by": by}
-    change: Document = {
-        "$set": {"active": colour, "previous": previous, "activated_at": clock.now()},
-        "$unset": {"moving": ""},
-    }
+    change: Document = {"$set": {"active": colour, "activated_at": clock.now()}, "$unset": {"moving": ""}}
+    change["$unset" if previous is None else "$set"]["previous"] = previous or ""
     return database().controls.update_one({"_id": COLOUR, **mine}, change).matched_count == 1
 
 

@@ -59,6 +59,24 @@ def test_only_the_active_colour_works(bench: Bench, active: str | None) -> None:
     assert bench.status(minted) == "confirmed"
 
 
+def test_a_run_ends_once_its_colour_is_not_active_any_more(
+    bench: Bench, pauses: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rollback takes the tick away within a pass, not at the end of a run of 50 seconds."""
+    monkeypatch.setenv("TICK_SECONDS", "30")
+    config.forget()
+    one_pass = tick.one_pass
+
+    def roll_back(*arguments: Any) -> dict[str, int]:
+        done = one_pass(*arguments)
+        controls.activate("green", None)
+        return done
+
+    monkeypatch.setattr(tick, "one_pass", roll_back)
+    assert tick.run()["passes"] == 1
+    assert controls.take_lease(tick.LEASE, "the other colour", 1)
+
+
 def test_ticks_at_once_do_nothing_twice(bench: Bench, pauses: list[float]) -> None:
     """The lease gives the work to one; with or without it, the books are right."""
     for number in range(3):

@@ -4,6 +4,7 @@ import http.client
 import json
 import re
 import socket
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -230,6 +231,19 @@ def test_a_write_whose_answer_is_lost_is_never_made_again(gateway: Gate) -> None
         assert len(gateway.asked()) == 1
 
 
+def test_a_caller_who_keeps_a_connection_is_told_as_well(gateway: Gate) -> None:
+    """HAProxy would close it without a word where an answer is lost on a connection that was used before."""
+    with requests.Session() as http:
+        assert http.get(f"{gateway.url}/tokens/info", timeout=10).status_code == 200
+        for space in ("blue-1", "blue-2"):
+            gateway.spaces[space].behaves = "close"
+        for _ in range(3):
+            reply = http.post(f"{gateway.url}/tokens/mint", json={}, timeout=10)
+            assert (reply.status_code, error_of(reply)["code"]) == (503, "unavailable")
+        gateway.spaces["blue-1"].behaves = "ok"
+        assert [http.get(f"{gateway.url}/tokens/info", timeout=10).status_code for _ in range(6)] == [200] * 6
+
+
 @pytest.mark.parametrize("behaves", ["400", "202", "502"])
 def test_what_only_the_platform_says_is_put_in_our_words(gateway: Gate, behaves: str) -> None:
     """A function that broke, or took too long: 503, not the 400 or 202 that a caller would take for final."""
@@ -263,6 +277,36 @@ def test_an_error_of_a_function_is_passed_on(gateway: Gate) -> None:
     gateway.spaces["blue-1"].behaves = gateway.spaces["blue-2"].behaves = "fails"
     assert gateway.call().status_code == 500
     assert len(gateway.asked()) == 1
+
+
+def test_three_namespaces_share_the_calls_and_one_may_die() -> None:
+    """Each has a third; one that dies under its calls, and later takes none, costs no read."""
+    with gate(spaces=3) as running:
+        statuses: list[int] = []
+        over = threading.Event()
+
+        def read() -> None:
+            with requests.Session() as http:
+                while not over.is_set():
+                    statuses.append(http.get(f"{running.url}/tokens/info", timeout=10).status_code)
+
+        readers = [threading.Thread(target=read) for _ in range(6)]
+        for reader in readers:
+            reader.start()
+        wait_for(lambda: len(statuses) > 300, "some calls")
+        before = running.line.answers()
+        running.spaces["blue-2"].behaves = "close"
+        time.sleep(0.3)
+        running.spaces["blue-2"].stop()
+        wait_for(lambda: running.line.readings()["blue"].up == 2, "the check")
+        time.sleep(0.3)
+        over.set()
+        for reader in readers:
+            reader.join()
+        counts = [before[name] for name in ("blue-1", "blue-2", "blue-3")]
+        assert min(counts) > 0.9 * max(counts)
+        assert set(statuses) == {200}
+        assert running.line.answers()["blue-1"] > before["blue-1"]
 
 
 def test_a_namespace_without_its_database_gets_no_calls(gateway: Gate) -> None:

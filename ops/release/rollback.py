@@ -1,0 +1,92 @@
+"""`./doit rollback`: all calls to the colour that was good, in one step; then its tick.
+
+Calls come first: they are what callers feel, and they move even when the database does not answer.
+"""
+
+import argparse
+import secrets
+import sys
+from contextlib import suppress
+
+from pymongo.errors import PyMongoError
+
+from getsmart.errors import GetSmartError
+from getsmart.stores import controls
+from ops.gateway.environment import COLOURS, Colour, Environment, EnvironmentInvalid, load, other
+from ops.gateway.runtime import GatewayUnreachable
+from ops.release import state, traffic
+from ops.release.state import DatabaseUnreachable
+
+
+class Refused(Exception):
+    """There is nothing to go back to; nothing was changed."""
+
+
+class NotMarked(Exception):
+    """Calls are back, and the database does not know it yet."""
+
+
+def to(colour: Colour, calls: traffic.Traffic, *, by: str) -> None:
+    """Give all calls to a colour and make it the active one.
+
+    Raises GatewayUnreachable when the calls did not move, NotMarked when only the database was not told.
+    """
+    with suppress(PyMongoError, GetSmartError):  # calls first: state.Standing knows what it means without this
+        controls.intend(colour, "rollback", by)
+    calls.give({colour: 100, other(colour): 0})
+    try:
+        controls.activate(colour, None)
+    except (PyMongoError, GetSmartError) as error:
+        raise NotMarked(f"{colour} has all calls, the database does not know it yet: {type(error).__name__}") from error
+    if calls.shares()[colour] != 100:  # a promotion that was about to take its next step
+        calls.give({colour: 100, other(colour): 0})
+
+
+def main(arguments: list[str]) -> int:
+    """Roll back. 0 when calls and tick are with the former colour, else 1."""
+    parser = argparse.ArgumentParser(prog="./doit rollback", description=__doc__)
+    parser.add_argument("environment", nargs="?", default="local", help="local, staging, production, or a file")
+    parser.add_argument("--to", choices=COLOURS, help="this colour, whatever was active before")
+    options = parser.parse_args(arguments)
+    by = f"rollback-{secrets.token_hex(8)}"
+    try:
+        environment = load(options.environment)
+        calls = traffic.traffic_of(environment)
+        state.use_database(environment)
+        target = options.to or _target(environment, calls)
+        to(target, calls, by=by)
+    except Refused as error:
+        print(f"rollback: {error}", file=sys.stderr)
+        return 1
+    except DatabaseUnreachable as error:
+        print(f"rollback: {error}; name the colour: ./doit rollback {options.environment} --to ...", file=sys.stderr)
+        return 1
+    except NotMarked as error:
+        print(f"rollback: {error}; repeat ./doit rollback once it answers", file=sys.stderr)
+        return 1
+    except (EnvironmentInvalid, GatewayUnreachable) as error:
+        print(f"rollback: {error}", file=sys.stderr)
+        return 1
+    print(f"{target} has all calls, and its tick works")
+    return 0
+
+
+def _target(environment: Environment, calls: traffic.Traffic) -> Colour:
+    """Where to; what was active before is only gone back to if it is still there. Raises Refused."""
+    standing = state.read()
+    target = standing.rollback_target(calls.shares())
+    if target is None:
+        raise Refused("nothing was promoted: there is nothing to go back to")
+    if standing.moving is None and standing.previous_version is not None:
+        found = state.versions(environment, target)
+        if found != {standing.previous_version}:
+            runs = ", ".join(sorted(map(str, found)))
+            raise Refused(
+                f"{target} was active with version {standing.previous_version} and runs {runs} now;"
+                f" to give it all calls all the same: --to {target}"
+            )
+    return target
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,77 @@
+"""`./doit status`: both colours with their versions and shares of the calls, whose tick works, and the migrations."""
+
+import argparse
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from mongomig import MongoMigError
+from pymongo.errors import PyMongoError
+
+from getsmart import config
+from ops import migrations
+from ops.gateway.environment import Colour, Environment, EnvironmentInvalid, Server, load
+from ops.gateway.runtime import GatewayUnreachable
+from ops.release import state, traffic
+from ops.release.state import DatabaseUnreachable, Standing
+
+
+def main(arguments: list[str]) -> int:
+    """Print how it stands. 0 when calls and tick are with one colour that is well, else 1."""
+    parser = argparse.ArgumentParser(prog="./doit status", description=__doc__)
+    parser.add_argument("environment", nargs="?", default="local", help="local, staging, production, or a file")
+    options = parser.parse_args(arguments)
+    try:
+        environment = load(options.environment)
+        shares, gateway = _shares(environment)
+        standing, database = _standing(environment)
+    except EnvironmentInvalid as error:
+        print(f"status: {error}", file=sys.stderr)
+        return 1
+    for server in environment.servers():
+        print(_line(server, state.health(environment, server), shares, standing))
+    problems = [problem for problem in (gateway, database) if problem]
+    if shares and standing and (warning := standing.warning(shares)):
+        problems.append(warning)
+    print(_migrations() if standing else "migrations  unknown")
+    for problem in problems:
+        print(f"status: {problem}", file=sys.stderr)
+    return 1 if problems else 0
+
+
+def _line(
+    server: Server, report: Mapping[str, Any] | None, shares: Mapping[Colour, int] | None, standing: Standing | None
+) -> str:
+    share = f"{shares[server.colour]} % of calls" if shares else "calls unknown"
+    role = "active" if standing and standing.active == server.colour else "idle"
+    said = f"{report['status']:5} version {report['version']}" if report else "does not answer"
+    mark = "" if report is None or report["colour"] == server.colour else f"  IT SAYS IT IS {report['colour']}"
+    return f"{server.name:<10}{role if standing else '':<8}{share:<16}{said}{mark}"
+
+
+def _shares(environment: Environment) -> tuple[Mapping[Colour, int] | None, str | None]:
+    try:
+        return traffic.traffic_of(environment).shares(), None
+    except GatewayUnreachable as error:
+        return None, str(error)
+
+
+def _standing(environment: Environment) -> tuple[Standing | None, str | None]:
+    try:
+        return state.standing(environment), None
+    except DatabaseUnreachable as error:
+        return None, str(error)
+
+
+def _migrations() -> str:
+    try:
+        settings = config.read(config.DatabaseSettings)
+        found = migrations.status(settings.uri, settings.name)
+    except (MongoMigError, PyMongoError) as error:
+        return f"migrations  unknown: {type(error).__name__}"
+    waiting = [revision for revision, _, said in found if said != "applied"]
+    return f"migrations  {len(found) - len(waiting)} applied, {', '.join(waiting) or 'none'} pending"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

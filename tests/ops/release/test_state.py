@@ -1,0 +1,71 @@
+"""What a rollback means and what an operator is told, wherever something was cut short."""
+
+from typing import Any
+
+import pytest
+
+from getsmart.stores import controls
+from ops.release import state
+from ops.release.state import Standing
+
+BLUE, HALF, GREEN = ({"blue": 100, "green": 0}, {"blue": 50, "green": 50}, {"blue": 0, "green": 100})
+PROMOTING = Standing("blue", moving_to="green", moving="promote", by="x")
+PROMOTED = Standing("green", previous="blue", previous_version="1")
+ROLLING_BACK = Standing("green", previous="blue", moving_to="blue", moving="rollback", by="x")
+
+
+@pytest.mark.parametrize(
+    ("standing", "shares", "target"),
+    [
+        (Standing(None), BLUE, None),
+        (Standing("blue"), BLUE, None),
+        (PROMOTING, BLUE, "blue"),
+        (PROMOTING, HALF, "blue"),
+        (PROMOTING, GREEN, "blue"),
+        (PROMOTED, GREEN, "blue"),
+        (ROLLING_BACK, GREEN, "blue"),
+        (ROLLING_BACK, BLUE, "blue"),
+        (PROMOTED, BLUE, "blue"),
+        (Standing("green"), BLUE, "blue"),
+        (Standing("green"), HALF, None),
+    ],
+)
+def test_where_a_rollback_leads(standing: Standing, shares: Any, target: str | None) -> None:
+    """Back where it came from, or on with a rollback that was cut short."""
+    assert standing.rollback_target(shares) == target
+
+
+@pytest.mark.parametrize(
+    ("standing", "shares", "said"),
+    [
+        (Standing("blue"), BLUE, None),
+        (PROMOTED, GREEN, None),
+        (Standing(None), BLUE, None),
+        (PROMOTING, HALF, "a promote to green is under way"),
+        (PROMOTING, GREEN, "green has all calls and is not active"),
+        (ROLLING_BACK, BLUE, "a rollback to blue is under way"),
+        (PROMOTED, BLUE, "green is active and has 0 % of the calls"),
+    ],
+)
+def test_what_status_warns_of(standing: Standing, shares: Any, said: str | None) -> None:
+    """Calls and tick with two colours, or a move that has not ended."""
+    warning = standing.warning(shares)
+    assert (warning is None) if said is None else (warning is not None and said in warning)
+
+
+def test_a_move_is_written_down_and_ended(system: Any) -> None:
+    """The intent, then the colour with what was before it; a move that somebody took over ends nothing."""
+    controls.intend("green", "promote", "me")
+    assert state.read() == Standing("blue", moving_to="green", moving="promote", by="me")
+    assert not controls.activate("green", {"colour": "blue", "version": "1"}, "somebody else")
+    assert state.read().active == "blue"
+    assert controls.activate("green", {"colour": "blue", "version": "1"}, "me")
+    assert state.read() == Standing("green", "blue", "1")
+    assert controls.activate("blue", None)
+    assert state.read() == Standing("blue")
+
+
+def test_before_any_migration_nothing_stands(system: Any) -> None:
+    """An empty database has no active colour."""
+    system.controls.delete_one({"_id": "colour"})
+    assert state.read() == Standing(None)
