@@ -15,7 +15,7 @@ import yaml
 from local.ports import free_port
 from ops.functions import ROOT
 from ops.gateway import generate, runtime
-from ops.gateway.environment import load
+from ops.gateway.environment import COLOURS, load, secret_name
 from tests.gateway import require_haproxy, wait_for
 from tests.serving.test_container import copied
 
@@ -95,6 +95,10 @@ def test_it_starts_with_the_weights_of_its_environment(
     try:
         wait_for(answers, "the gateway")
         assert runtime.Runtime(str(folder / "admin.sock")).shares() == shares
+        secrets = folder / generate.GUARDS
+        assert secrets.stat().st_mode & 0o777 == 0o600
+        both = [given.get(secret_name(colour), given.get("WEB_SECURE")) for colour in COLOURS]
+        assert secrets.read_text() == f"blue {both[0]}\ngreen {both[1]}\n"
     finally:
         process.terminate()
         process.wait(10)
@@ -120,7 +124,7 @@ def test_the_app_spec_fits_the_image() -> None:
     config = generate.render(production, name="production")[generate.CONFIG]
     assert f"path {service['health_check']['http_path']} " in config
     at_run_time = {env["key"] for env in service["envs"] if env["scope"] == "RUN_TIME"}
-    read = re.findall(r"env\((WEB_SECURE_\w+)\)|\$\{(WEIGHT_\w+)-", config)
-    assert at_run_time == {secret or weight for secret, weight in read}
+    read = set(re.findall(r"\$\{(WEIGHT_\w+)-", config)) | {secret_name(colour) for colour in COLOURS}
+    assert at_run_time == read
     weights = {env["key"]: int(env["value"]) for env in service["envs"] if env["key"].startswith("WEIGHT_")}
     assert weights == {"WEIGHT_BLUE": generate.weight_of(100, len(production.colours["blue"])), "WEIGHT_GREEN": 0}
