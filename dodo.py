@@ -103,6 +103,11 @@ def task_keys() -> Task:
     return program("ops.keys")
 
 
+def task_logs() -> Task:
+    """what failed lately: logs [--follow] [--since 2h] [--request-id ID] [--function F] [--code C] [--json]"""
+    return program("ops.logs")
+
+
 def task_migrate() -> Task:
     """the database's indexes, validators and first entries: migrate status | up | down | new NAME"""
     return program("ops.migrations")

@@ -60,6 +60,14 @@ HEADERS: Json = {
         ),
         "required": True,
     },
+    "traceparent": {
+        **_header(
+            "This call in its trace (W3C Trace Context): the trace of your `traceparent`, else a new one.",
+            type="string",
+            pattern="^00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]$",
+        ),
+        "required": True,
+    },
     "RateLimit-Limit": _header("Calls that the key may make in its window.", type="integer", minimum=0),
     "RateLimit-Remaining": _header("Calls that are left now.", type="integer", minimum=0),
     "RateLimit-Reset": _header("Seconds until there are more.", type="integer", minimum=0),

@@ -15,7 +15,7 @@ Kind = Literal["open", "read", "write"]
 
 BASELINE = Path(__file__).with_name("modules.json")
 MOST_ZIP_BYTES: dict[Kind, int] = {"open": 4_000_000, "read": 5_000_000, "write": 11_500_000}
-MOST_FILES: dict[Kind, int] = {"open": 195, "read": 340, "write": 540}
+MOST_FILES: dict[Kind, int] = {"open": 200, "read": 340, "write": 540}
 MOST_READY = 95
 MOST_CALLED: dict[Kind, int] = {"open": 192, "read": 362, "write": 480}  # the tick's, with reconciliation
 

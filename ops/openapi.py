@@ -290,7 +290,7 @@ def _responses(one: Endpoint, refs: Mapping[type[BaseModel], Json], schemas: Map
 
 
 def _headers(one: Endpoint) -> Json:
-    names = ["X-Request-Id"]
+    names = ["X-Request-Id", "traceparent"]
     if one.contract.scope is not None:
         names += ["RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"]
     headers = {name: {"$ref": f"#/components/headers/{name}"} for name in names}

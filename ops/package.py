@@ -61,8 +61,10 @@ def kind_of(function: Function, root: Path = ROOT) -> Kind:
 def imports_of(function: Function, root: Path = ROOT) -> frozenset[str]:
     """Everything that a function imports at its start or in a call, itself or through the library."""
     sources = [function.path / name for name in _sources(function)]
-    # Only an endpoint with a scope asks who calls; the edge imports that then.
-    seen = set() if any(map(_asks_who, sources)) else {root / "lib/getsmart/auth.py"}
+    # Failures are kept by what works with the database anyway. Who calls is asked by an endpoint with a scope only; the
+    # edge imports that then.
+    seen = {root / "lib/getsmart/stores/failures.py"}
+    seen |= set() if any(map(_asks_who, sources)) else {root / "lib/getsmart/auth.py"}
     return frozenset(name for source in sources for name in _reached(source, root / "lib", seen))
 
 

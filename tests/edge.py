@@ -1,6 +1,5 @@
 """What tests of the doors share: a dump of the data, how a refusal reads, the refusals that doors have in common."""
 
-import functools
 import inspect
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -8,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import pytest
-from pymongo import MongoClient
 from pymongo.database import Database
 from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 
@@ -119,13 +117,13 @@ class Commands(CommandListener):
 def listen(monkeypatch: pytest.MonkeyPatch) -> Commands:
     """Give the library's next database client a listener; call `mongo.forget` before and after."""
     heard = Commands()
-    monkeypatch.setattr(mongo, "MongoClient", functools.partial(MongoClient, event_listeners=[heard]))
+    monkeypatch.setattr(mongo, "Meter", lambda: heard)
     return heard
 
 
 def dump(raw: Raw) -> dict[str, list[dict[str, Any]]]:
-    """Everything the database holds, but for the limiter's counts and the noted use of keys."""
-    names = sorted(name for name in raw.list_collection_names() if not name.startswith("migrations"))
+    """Everything the database holds, but for failures, the limiter's counts and the noted use of keys."""
+    names = sorted(name for name in raw.list_collection_names() if not name.startswith(("migrations", "failures")))
     hidden = {"usage": 0, "last_used_at": 0}
     return {name: list(raw[name].find({}, hidden).sort("_id", 1)) for name in names}
 

@@ -13,7 +13,7 @@ import time
 from _thread import allocate_lock  # what threading.Lock is; threading itself is not worth its import here
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar, cast
 
-from getsmart import clock, log, replies, warm
+from getsmart import calls, clock, jsontext, log, replies, trace, warm
 from getsmart.errors import (
     DatabaseUnavailable,
     ForbiddenScope,
@@ -174,44 +174,62 @@ def _handler(entry: str) -> Any:
 
 def main_of(asks: "Mapping[str, Ask]", contracts: "Callable[[], Sequence[Contract[Any]]]") -> Main:
     """The `main` of a function that answers these methods, each by the contract for it."""
+    starts = iter(("cold",))
 
     def main(event: dict[str, Any], context: Any) -> dict[str, Any]:
         started = time.perf_counter()
         request, problem = _read(event, _route(context))
-        clock.begin_call()
+        call = _begin(request)
         try:
-            reply = replies.failure(problem, request.request_id) if problem else _answer(made, request)
+            reply, outcome = _answer(made, request, problem)
+            _log(request, reply, outcome, start=next(starts, "warm"), duration_ms=_ms_since(started), **call.costs())
         finally:
             clock.end_call()
-        _log(request, reply, started)
+            calls.enter(None)
+        _keep_failures(call)
         warm.ready()  # only now: the first call imports what an endpoint does its work with
-        return _response(request, reply)
+        return _response(request, reply, call)
 
     made = cast(Main, main)
     made.asks, made.contracts = asks, contracts
     return made
 
 
-def _answer(main: Main, request: Request[Any]) -> Reply:
+def _begin(request: Request[Any]) -> calls.Call:
+    """The call that this thread works for from here on, in the trace that its headers tell of."""
+    follows = trace.follow(request.headers.get("traceparent", ""), request.headers.get("tracestate", ""))
+    call = calls.Call(request.request_id, request.route.removeprefix("/v1/"), follows)
+    calls.enter(call)
+    clock.begin_call()
+    return call
+
+
+def _keep_failures(call: calls.Call) -> None:
+    """Keep what failed in it where the operator finds it: the platform keeps no record of a web call."""
+    if call.failures:
+        try:
+            from getsmart.stores import failures
+        except ImportError:  # a function without a database
+            return
+        failures.keep(call.take_failures())
+
+
+def _answer(main: Main, request: Request[Any], problem: GetSmartError | None) -> tuple[Reply, dict[str, str]]:
+    """The reply, and what the log says of how it came: a code, and the error's type and text."""
     try:
-        _check(main.asks, request)
+        _check(main.asks, request, problem)
         contract = next(one for one in main.contracts() if one.method == request.method)
-        return contract.answer(request)
+        reply = contract.answer(request)
     except Exception as error:  # noqa: BLE001 - nothing may escape: the platform would answer a mute 400
         ours = _as_ours(error)
-        log.event(
-            "request.failed",
-            level="error" if ours.status >= 500 else "info",
-            request_id=request.request_id,
-            code=ours.code,
-            error_type=type(error).__name__,
-            error=log.redact(str(error))[:500],
-        )
-        return replies.failure(ours, request.request_id)
+        return replies.failure(ours, request.request_id), {"code": ours.code, **log.told(error)}
+    return reply, {"code": "ok" if reply.status < 500 else "fail"}
 
 
-def _check(asks: "Mapping[str, Ask]", request: Request[Any]) -> None:
-    """The cheap refusals. Raises MethodNotAllowed, Unauthenticated, UnsupportedMediaType or InvalidJson."""
+def _check(asks: "Mapping[str, Ask]", request: Request[Any], problem: GetSmartError | None) -> None:
+    """The cheap refusals. Raises `problem`, MethodNotAllowed, Unauthenticated, UnsupportedMediaType or InvalidJson."""
+    if problem is not None:
+        raise problem
     ask = asks.get(request.method)
     if ask is None:
         error = MethodNotAllowed(f"{request.method} on {request.route}")
@@ -273,33 +291,12 @@ def read_json(request: Request[Any]) -> dict[str, Any]:
     if request.media_type != "application/json":
         raise UnsupportedMediaType(request.media_type[:60])
     try:
-        content = parse_json(request.body)
+        content = jsontext.parse(request.body)
     except ValueError as error:
         raise InvalidJson(str(error)[:60]) from None
     if not isinstance(content, dict):
         raise InvalidJson("the body is no object")
     return content
-
-
-def parse_json(raw: bytes) -> Any:
-    """What JSON in UTF-8 says. Raises ValueError for anything else, also duplicate names and unpaired surrogates."""
-    try:
-        content = json.loads(raw.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
-        json.dumps(content, ensure_ascii=False).encode()  # unpaired surrogates can't be kept or sent
-    except (ValueError, RecursionError) as error:
-        raise ValueError(type(error).__name__) from None
-    return content
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    content = dict(pairs)
-    if len(content) != len(pairs):
-        raise ValueError("duplicate name")
-    return content
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _as_ours(error: Exception) -> GetSmartError:
@@ -319,21 +316,30 @@ def _as_ours(error: Exception) -> GetSmartError:
     return Internal(f"{type(error).__name__}")
 
 
-def _response(request: Request[Any], reply: Reply) -> dict[str, Any]:
+def _response(request: Request[Any], reply: Reply, call: calls.Call) -> dict[str, Any]:
     """Only these three keys: a caller can append .json to the URL and see the whole returned object."""
-    headers = {**_ALWAYS, "X-Request-Id": request.request_id, **request.reply_headers, **reply.headers}
-    return {"statusCode": reply.status, "headers": headers, "body": reply.body}
+    own = {**_ALWAYS, "X-Request-Id": request.request_id, "traceparent": call.trace.parent}
+    return {
+        "statusCode": reply.status,
+        "headers": {**own, **request.reply_headers, **reply.headers},
+        "body": reply.body,
+    }
 
 
-def _log(request: Request[Any], reply: Reply, started: float) -> None:
+def _log(request: Request[Any], reply: Reply, outcome: "Mapping[str, str]", **fields: Any) -> None:
+    """The one line of a call."""
     caller = request.proven_caller
     log.event(
         "request",
-        request_id=request.request_id,
+        level="error" if reply.status >= 500 else "info",
         method=request.method,
-        route=request.route,
         status=reply.status,
+        **outcome,
         client_id=caller.client_id if caller else None,
         key_id=caller.key_id if caller else None,
-        duration_ms=round((time.perf_counter() - started) * 1000, 1),
+        **fields,
     )
+
+
+def _ms_since(started: float) -> float:
+    return round((time.perf_counter() - started) * 1000, 1)

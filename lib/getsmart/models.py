@@ -14,6 +14,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NotRequired, TypedDict
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from bson import Decimal128  # the driver; a refusal that needs no database does not load it
 
 Scope = Literal[
@@ -131,7 +133,10 @@ class Step(TypedDict):
 
 
 class Event(TypedDict):
-    """An immutable snapshot of a change, written with it and numbered later; `endpoint_id` where only that is told."""
+    """An immutable snapshot of a change, written with it and numbered later; `endpoint_id` where only that is told.
+
+    `traceparent` is the call that the change goes back to.
+    """
 
     event_id: str
     client_id: str
@@ -139,6 +144,7 @@ class Event(TypedDict):
     created_at: datetime
     data: str
     endpoint_id: NotRequired[str]
+    traceparent: NotRequired[str]
 
 
 class StoredRequest(TypedDict):
@@ -361,6 +367,11 @@ class KeyRow(TypedDict):
 def changed_by(row: TransactionRow, line: AuditLine | None) -> dict[str, Any]:
     """The change to a row that tells who changed it after it was claimed; the newest lines stay."""
     return {"changed_by": [*row.get("changed_by", []), line][-_MOST_LINES:]} if line else {}
+
+
+def cause_of(row: "Mapping[str, Any]") -> str:
+    """The `traceparent` of the call that a transaction or an airdrop goes back to; empty where its row has none."""
+    return str(row.get("audit", {}).get("traceparent", ""))
 
 
 def needs_consent(row: TransactionRow) -> bool:

@@ -12,10 +12,11 @@ from pymongo import MongoClient
 from pymongo.client_session import ClientSession
 from pymongo.database import Database
 from pymongo.errors import AutoReconnect, ConfigurationError
+from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
-from getsmart import clock, config
+from getsmart import calls, clock, config
 from getsmart.errors import DatabaseUnavailable, Misconfigured
 
 Document = dict[str, Any]
@@ -25,6 +26,27 @@ _SERVER_SELECTION_MS = 2_000
 _CONNECT_MS = 2_000
 _OPERATION_MS = 8_000
 _TRANSACTION_SECONDS = 8.0
+
+
+class Meter(CommandListener):
+    """Counts each round trip, and its time, for the call that this thread works for."""
+
+    def started(self, event: CommandStartedEvent) -> None:
+        """It counts when it is over."""
+
+    def succeeded(self, event: CommandSucceededEvent) -> None:
+        """An answer came."""
+        _count(event.duration_micros)
+
+    def failed(self, event: CommandFailedEvent) -> None:
+        """A refusal came, or nothing in time."""
+        _count(event.duration_micros)
+
+
+def _count(micros: int) -> None:
+    call = calls.current()
+    if call is not None:
+        call.database.append(micros / 1_000_000)
 
 
 @cache
@@ -50,6 +72,7 @@ def _connect(settings: config.DatabaseSettings) -> MongoClient[Document]:
         timeoutMS=_OPERATION_MS,
         appname=os.environ.get("__OW_ACTION_NAME", "getsmart")[-128:],
         tz_aware=True,
+        event_listeners=[Meter()],
     )
 
 

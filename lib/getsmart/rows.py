@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from getsmart import jsontext
 from getsmart.errors import InvalidRequest
-from getsmart.front import Request, parse_json, read_json
+from getsmart.front import Request, read_json
 from getsmart.web import describe, read_query, refuse_query
 
 NDJSON = "application/x-ndjson"
@@ -31,7 +32,7 @@ def read(request: Request[Any]) -> dict[str, Any]:
 def _line(line: bytes) -> Any:
     """A line's JSON; what is none becomes null, which no row may be."""
     try:
-        return parse_json(line)
+        return jsontext.parse(line)
     except ValueError:
         return None
 

@@ -1,12 +1,10 @@
 """How many round trips to the database and calls of MetaKeep a call costs: the budget that latency is made of."""
 
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any
 
 import pytest
 import requests
-from pymongo import MongoClient
 from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 
 from getsmart import mongo
@@ -41,7 +39,7 @@ def trips(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Iterator[Trips]:
     """A connection that counts, warm: server and key are known."""
     listener = Trips()
     mongo.forget()
-    monkeypatch.setattr(mongo, "MongoClient", partial(MongoClient, event_listeners=[listener]))
+    monkeypatch.setattr(mongo, "Meter", lambda: listener)
     send = requests.Session.send
 
     def noted(self: requests.Session, request: Any, **options: Any) -> requests.Response:

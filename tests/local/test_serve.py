@@ -152,7 +152,7 @@ def test_when_the_gateway_dies_everything_ends_and_says_so(run: Run, data: Path)
     status, _, err = run.wait()
     assert status == 1
     assert err.splitlines()[0] == "serve: gateway ended by itself (exit status 137)"
-    assert '"route":"/v1/tokens/info"' in err.splitlines()[1]
+    assert '"function":"tokens/info"' in err.splitlines()[1]
     assert not (data / "serve.json").exists()
 
 

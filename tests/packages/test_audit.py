@@ -140,5 +140,5 @@ def test_a_change_leaves_a_line(make_client: MakeClient, bench: Bench, method: s
     assert found
     for line in found:
         assert (line["key_id"].removeprefix("key_"), line["source"]) == ((client.token or "").split("_")[2], SOURCE)
-        assert line.keys() <= {"key_id", "source", "request_id", "at", "what"}
+        assert line.keys() <= {"key_id", "source", "request_id", "at", "what", "traceparent"}
         assert "@" not in str(line)

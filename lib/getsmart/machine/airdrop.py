@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple, cast
 
-from getsmart import clock, config, objects
+from getsmart import calls, clock, config, objects
 from getsmart.errors import (
     DatabaseUnavailable,
     IdempotencyInProgress,
@@ -22,7 +22,18 @@ from getsmart.ids import new_id
 from getsmart.machine import ceiling, receipt
 from getsmart.machine.recovery import refuse_while_recovering
 from getsmart.metakeep import client, protocol
-from getsmart.models import ISSUANCE, SUPPLY, Accepted, AirdropRow, BatchRow, Claim, Event, TransactionRow, WalletRow
+from getsmart.models import (
+    ISSUANCE,
+    SUPPLY,
+    Accepted,
+    AirdropRow,
+    BatchRow,
+    Claim,
+    Event,
+    TransactionRow,
+    WalletRow,
+    cause_of,
+)
 from getsmart.mongo import to_decimal, to_units, transact
 from getsmart.replies import dump_json, success
 from getsmart.stores import batches, reserves, transactions, wallets
@@ -112,7 +123,13 @@ def _batch(claim: Claim, reference: str, amount: int, total: int) -> BatchRow:
         "held": to_decimal(0),
         "total": total,
         "unfolded": 0,
-        "audit": {"key_id": claim.caller.key_id, "source": claim.source, "request_id": claim.request_id, "at": at},
+        "audit": {
+            "key_id": claim.caller.key_id,
+            "source": claim.source,
+            "request_id": claim.request_id,
+            "at": at,
+            "traceparent": calls.traceparent(),
+        },
         "created_at": at,
         "updated_at": at,
         "lease_until": at + LEASE,
@@ -182,6 +199,7 @@ def _complete(batch: BatchRow) -> None:
         "type": "batch.completed",
         "created_at": clock.now(),
         "data": dump_json(objects.batch(completed, transactions.count_by_status(batch["_id"]))),
+        "traceparent": cause_of(batch),
     }
     batches.change(batch, {"status": "completed", "merkle_root": root}, outbox=[event])
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import NamedTuple, cast
 
-from getsmart import clock
+from getsmart import calls, clock
 from getsmart.errors import (
     BadgeAlreadyClaimed,
     DatabaseUnavailable,
@@ -148,7 +148,13 @@ def _row(claim: Claim, draft: Draft) -> TransactionRow:
             "idempotency_key": protocol.idempotency_key(client_id, claim.route, claim.idempotency_key, 0, 1),
             "signer": client.signers()[0],
         },
-        "audit": {"key_id": claim.caller.key_id, "source": claim.source, "request_id": claim.request_id, "at": at},
+        "audit": {
+            "key_id": claim.caller.key_id,
+            "source": claim.source,
+            "request_id": claim.request_id,
+            "at": at,
+            "traceparent": calls.traceparent(),
+        },
         "timeline": [{"status": "queued", "at": at}],
         "created_at": at,
         "updated_at": at,

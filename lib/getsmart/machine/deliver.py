@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import pymongo
 
-from getsmart import clock, config, log
+from getsmart import calls, clock, config, log, trace
 from getsmart.hooks import PATIENCE, Attempt, DeliveryRow, EndpointRow, pause_seconds
 from getsmart.ids import new_id
 from getsmart.machine import number
@@ -23,6 +23,7 @@ from getsmart.outbound import signing
 from getsmart.outbound.post import Line, Outcome
 from getsmart.replies import dump_json
 from getsmart.stores import deliveries, endpoints, events
+from getsmart.stores.events import NumberedEvent
 
 CALL_SECONDS = 10.0
 BOX_SECONDS = 0.5
@@ -101,9 +102,8 @@ def _tell_chunk(round_: _Round) -> None:
             round_.leave()
         if not round_.goes_on:
             break
-        body = dump_json(event_payload(told[delivery["event_id"]])).encode()
         seconds = max(_SHORTEST_SECONDS, time.left_for_a_call())
-        outcome = _call(row, round_.line, delivery, body, seconds)
+        outcome = _call(row, round_.line, told[delivery["event_id"]], seconds)
         is_whole = seconds >= CALL_SECONDS or not outcome.is_timeout
         is_last = delivery is chunk[-1] and len(chunk) < _CHUNK
         _keep(round_, delivery, outcome, is_whole=is_whole, is_last=is_last)
@@ -126,14 +126,16 @@ def _is_ours(current: EndpointRow, row: EndpointRow) -> bool:
     return all(current.get(name) == row.get(name) for name in ("lease_holder", "revision", "status"))
 
 
-def _call(row: EndpointRow, line: Line, delivery: DeliveryRow, body: bytes, seconds: float) -> Outcome:
-    at = clock.now()
+def _call(row: EndpointRow, line: Line, event: NumberedEvent, seconds: float) -> Outcome:
+    """Deliver one event, in the trace of the call that caused it."""
+    at, body = clock.now(), dump_json(event_payload(event)).encode()
     masters = config.read(config.OutboundSettings).secret_keys
     secrets = signing.derive_current(masters, row["_id"], row["secrets"], at)
     headers = {
         "Content-Type": "application/json",
         "User-Agent": "GetSmart-Webhooks/1",
-        **signing.headers(secrets, delivery["event_id"], at, body),
+        **trace.follow(event.get("traceparent", "")).headers,
+        **signing.headers(secrets, event["event_id"], at, body),
     }
     return line.post(headers, body, seconds=seconds)
 
@@ -214,6 +216,7 @@ def _disable(row: EndpointRow, reason: str, since: datetime, attempt: Attempt) -
         "type": "endpoint.failing",
         "created_at": attempt["at"],
         "data": dump_json(told),
+        "traceparent": calls.traceparent(),
     }
     if endpoints.disable(row, attempt["at"], event, attempt):
         log.event("webhook.endpoint_disabled", level="warning", endpoint_id=row["_id"], reason=reason)
@@ -235,8 +238,9 @@ class Courier:
     def __init__(self, life_seconds: float) -> None:
         """Work begins with `dispatch`; no call goes on after `life_seconds`."""
         self._hard_end = clock.monotonic() + life_seconds
-        self._pools = {False: ThreadPoolExecutor(_THREADS), True: ThreadPoolExecutor(_DOUBTFUL_THREADS)}
-        self._room = {False: _THREADS, True: _DOUBTFUL_THREADS}
+        rooms = {False: _THREADS, True: _DOUBTFUL_THREADS}
+        self._pools = {kind: ThreadPoolExecutor(size, **calls.shared()) for kind, size in rooms.items()}
+        self._room = rooms
         self._busy: dict[str, bool] = {}
         self._begun: list[Future[None]] = []
         self._lock = threading.Lock()
@@ -290,5 +294,5 @@ def attempt_now(client_id: str) -> None:
         due = endpoints.find_due_of(client_id, clock.now(), round(BOX_SECONDS * 1000))
     if not due:
         return
-    with ThreadPoolExecutor(len(due)) as pool:
+    with ThreadPoolExecutor(len(due), **calls.shared()) as pool:
         list(pool.map(lambda endpoint_id: drain(endpoint_id, Time(end - _SHORTEST_SECONDS, end)), due))

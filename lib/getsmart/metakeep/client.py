@@ -11,7 +11,7 @@ from typing import Any
 import requests
 from requests.adapters import HTTPAdapter
 
-from getsmart import clock, config
+from getsmart import calls, clock, config
 from getsmart.errors import DeadlineExceeded, Misconfigured
 from getsmart.metakeep import protocol, signing
 from getsmart.metakeep.protocol import ProviderOutage, ProviderRefusal, ProviderRequest
@@ -86,6 +86,7 @@ def call(request: ProviderRequest, *, seconds: float, signer: str | None = None)
 def _post(request: ProviderRequest, deadline: float, signer: str | None) -> dict[str, Any]:
     settings = config.read(config.ProviderSettings)
     left = max(deadline - clock.monotonic(), 0.1)
+    started, under_way = clock.monotonic(), calls.current()
     try:
         response = _session(os.getpid()).post(
             settings.base_url + request.path,
@@ -98,6 +99,9 @@ def _post(request: ProviderRequest, deadline: float, signer: str | None) -> dict
         raise ProviderOutage("MetaKeep: no connection in time", is_ambiguous=False) from error
     except requests.RequestException as error:
         raise ProviderOutage(f"MetaKeep: {type(error).__name__}", is_ambiguous=not _never_connected(error)) from error
+    finally:
+        if under_way is not None:
+            under_way.provider.append(clock.monotonic() - started)
     try:
         return protocol.decipher(response.status_code, response.content)
     except ProviderOutage as outage:

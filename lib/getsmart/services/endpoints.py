@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Literal, cast
 
-from getsmart import clock, config, objects
+from getsmart import calls, clock, config, objects
 from getsmart.errors import InvalidRequest, InvalidState, LimitExceeded, NotFound
 from getsmart.hooks import MOST_ENDPOINTS, MOST_SECRETS, OVERLAP, EndpointRow, Mode, SecretVersion, current
 from getsmart.ids import new_id
@@ -160,4 +160,5 @@ def _ping(row: EndpointRow) -> Event:
         "created_at": clock.now(),
         "data": dump_json({"endpoint_id": row["_id"]}),
         "endpoint_id": row["_id"],
+        "traceparent": calls.traceparent(),
     }

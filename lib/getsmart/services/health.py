@@ -8,10 +8,9 @@ import pymongo
 from pymongo.errors import PyMongoError
 
 from getsmart import clock, config
-from getsmart.amounts import MAX_SUPPLY
-from getsmart.models import ISSUANCE, SUPPLY, SYSTEM_ACCOUNTS, TREASURY
-from getsmart.mongo import Document, to_units
-from getsmart.stores import breaks, controls, deliveries, endpoints, ledger, progress, transactions
+from getsmart.machine import invariants
+from getsmart.mongo import Document
+from getsmart.stores import breaks, controls, deliveries, endpoints, progress, transactions
 
 Verdict = Literal["pass", "warn", "fail"]
 Check = dict[str, Any]
@@ -55,8 +54,8 @@ def _checks() -> dict[str, Check]:
             undelivered, _UNDELIVERED_WARN, None, "the oldest event an answering endpoint awaits"
         ),
         "tick_age": _tick_age(tick),
-        "I2": _guarded(lambda: _supply(singles), "supply"),
-        "I3": _guarded(lambda: _books(singles), "books"),
+        "I2": _guarded(invariants.supply, singles, "supply"),
+        "I3": _guarded(invariants.books, singles, "books"),
         "I7": _reconciled(singles.get(progress.NAME, {}), opened),
     }
 
@@ -96,30 +95,14 @@ def _tick_age(tick: Document) -> Check:
     return _age(tick["ran_at"], _TICK_WARN, _TICK_FAIL, "the tick's last pass")
 
 
-def _guarded(check: Callable[[], Check], what: str) -> Check:
+def _guarded(
+    check: Callable[[dict[str, Document]], invariants.Verdict], singles: dict[str, Document], what: str
+) -> Check:
     try:
-        return check()
+        verdict = check(singles)
     except KeyError:
         return _check("fail", None, f"no {what} in the database; migrations are missing")
-
-
-def _supply(singles: dict[str, Document]) -> Check:
-    """I2: minted plus reserved never exceeds the cap; what is free is never negative."""
-    free, minted = to_units(singles[SUPPLY]["available"]), -to_units(singles[ledger.BOOKS][ISSUANCE])
-    reserved = MAX_SUPPLY - free - minted
-    holds = free >= 0 and minted >= 0 and reserved >= 0 and to_units(singles[TREASURY]["available"]) >= 0
-    return _check(
-        "pass" if holds else "fail", f"free {free}, minted {minted}, reserved {reserved}", "supply, base units"
-    )
-
-
-def _books(singles: dict[str, Document]) -> Check:
-    """I3: the system accounts and the sum of all wallets balance to zero."""
-    books = singles[ledger.BOOKS]
-    total = sum(to_units(books[name]) for name in (*SYSTEM_ACCOUNTS, ledger.WALLETS))
-    return _check(
-        "pass" if total == 0 else "fail", f"sum {total} over {books['transactions']}", "all accounts, base units"
-    )
+    return _check("pass" if verdict.holds else "fail", verdict.observed, f"{what}, base units")
 
 
 def _reconciled(place: Document, opened: dict[str, int]) -> Check:

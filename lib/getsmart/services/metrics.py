@@ -13,15 +13,28 @@ from getsmart.amounts import MAX_SUPPLY, format_units
 from getsmart.breaks import BREAK_TYPES
 from getsmart.errors import Internal
 from getsmart.hooks import EndpointRow
+from getsmart.machine import invariants
 from getsmart.models import BURNED, EXTERNAL, ISSUANCE, SUPPLY, SYSTEM_ACCOUNTS, TREASURY, Status
 from getsmart.mongo import Document, to_units
-from getsmart.stores import breaks, controls, deliveries, endpoints, events, keys, ledger, progress, transactions
+from getsmart.stores import (
+    breaks,
+    controls,
+    deliveries,
+    endpoints,
+    events,
+    failures,
+    keys,
+    ledger,
+    progress,
+    transactions,
+)
 
 MOST = 10_000  # counting ends here: a queue this long is an alarm whatever its length
 _OPEN: tuple[Status, ...] = ("queued", "awaiting_consent", "submitted", "unknown")
 _ENDED: tuple[Status, ...] = ("confirmed", "failed", "cancelled", "expired")
-_RECENT = timedelta(hours=1)
+_RECENT, _JUST_NOW = timedelta(hours=1), timedelta(minutes=5)
 _CALLED, _MOST_ENDPOINTS = timedelta(days=1), 1_000
+_BACKUP = "backup"  # in the controls: ./doit backup
 _SEEN = {"tick": "ran_at", "provider": "provider_ok_at", "chain": "chain_ok_at"}
 
 
@@ -37,10 +50,14 @@ class Metric(NamedTuple):
 
 def text() -> str:
     """Every metric. Raises Internal when the database was never migrated."""
+    started = clock.monotonic()
     singles = controls.read_all()
+    took = clock.monotonic() - started
     if not {SUPPLY, TREASURY, ledger.BOOKS} <= singles.keys():
         raise Internal("the database has no genesis; migrations are missing")
-    found = [*_of_deployment(singles), *_of_transactions(singles), *_of_books(singles), *_of_chain(singles)]
+    read = _one("database_read_seconds", "What it took to read the few documents of the controls.", round(took, 4))
+    found = [*_of_deployment(singles), read, *_of_failures(), *_of_transactions(singles), *_of_books(singles)]
+    found += _of_chain(singles)
     found += [*_of_queues(), *_of_webhooks()]
     return "".join(line for metric in found for line in _render(metric))
 
@@ -63,12 +80,29 @@ def _age(since: datetime) -> str:
 
 def _of_deployment(singles: dict[str, Document]) -> Iterator[Metric]:
     mine, active = config.read(config.DeploymentSettings), singles.get(controls.COLOUR, {}).get("active")
+    yield Metric("build_info", "gauge", "The version that answers.", "version", {_label(mine.version): "1"})
     yield Metric("is_active", "gauge", "Whether this colour is the active one.", "colour", {
         mine.colour: str(int(mine.colour == active))
     })  # fmt: skip
     tick = singles.get(controls.TICK, {})
     ages = {name: _age(tick[field]) for name, field in _SEEN.items() if field in tick}
-    yield Metric("seen_age_seconds", "gauge", "Since the tick last ran, and since others last answered it.", "of", ages)
+    compared = singles.get(progress.NAME, {}).get("at")
+    ages |= {} if compared is None else {"reconciliation": _age(compared)}
+    what = "Since the tick last ran, others last answered it, and ledger and chain were last compared."
+    yield Metric("seen_age_seconds", "gauge", what, "of", ages)
+    saved = singles.get(_BACKUP, {}).get("finished_at")
+    if saved is not None:
+        yield _one("backup_age_seconds", "Since the newest backup was finished.", _age(saved))
+
+
+def _label(value: str) -> str:
+    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+
+
+def _of_failures() -> Iterator[Metric]:
+    counts = {code: str(count) for code, count in failures.count_by_code(clock.now() - _JUST_NOW).items()}
+    what = "Kept in the last five minutes (./doit logs), by code."
+    yield Metric("failures_recent", "gauge", what, "code", counts)
 
 
 def _of_transactions(singles: dict[str, Document]) -> Iterator[Metric]:
@@ -94,6 +128,9 @@ def _of_books(singles: dict[str, Document]) -> Iterator[Metric]:
     yield _one(
         "external_gets", "Booked against the world outside; other than 0 is a break.", format_units(books[EXTERNAL])
     )
+    holds = {"I2": invariants.supply(singles).holds, "I3": invariants.books(singles).holds}
+    verdicts = {name: str(int(value)) for name, value in holds.items()}
+    yield Metric("invariant_holds", "gauge", "Whether an invariant holds.", "invariant", verdicts)
     yield _one("books_sum_gets", "The sum of all accounts; other than 0 breaks I3.", format_units(sum(books.values())))
 
 
@@ -126,9 +163,13 @@ def _of_queues() -> Iterator[Metric]:
 
 def _of_webhooks() -> Iterator[Metric]:
     active = endpoints.find_active(_MOST_ENDPOINTS)
-    oldest = deliveries.find_oldest_pending([row["_id"] for row in active])
-    what = "Of the oldest delivery that an enabled endpoint still waits for; 0 for none."
-    yield _one("webhook_oldest_undelivered_seconds", what, _age(oldest) if oldest else 0)
+    waiting = {
+        "answering": deliveries.find_oldest_pending([row["_id"] for row in active if not _is_failing(row)]),
+        "failing": deliveries.find_oldest_pending([row["_id"] for row in active if _is_failing(row)]),
+    }
+    ages = {name: _age(oldest) if oldest else "0" for name, oldest in waiting.items()}
+    what = "Of the oldest delivery that enabled endpoints still wait for; 0 for none."
+    yield Metric("webhook_oldest_undelivered_seconds", "gauge", what, "endpoints", ages)
     yield _one("webhook_endpoints_failing", "Enabled endpoints that do not answer.", sum(map(_is_failing, active)))
     yield _one("webhook_deliveries_dead", f"Dead letters, up to {MOST}.", deliveries.count_dead_all(MOST))
     called = endpoints.find_called_since(clock.now() - _CALLED, _MOST_ENDPOINTS)

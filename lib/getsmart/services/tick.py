@@ -11,13 +11,13 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from getsmart import chain, clock, config, log
+from getsmart import calls, chain, clock, config, log, trace
 from getsmart.errors import GetSmartError
 from getsmart.ids import new_id
 from getsmart.machine import airdrop, consent, deliver, number, pace, reconcile, repair, replay, retain, send, settle
 from getsmart.metakeep import client, protocol
 from getsmart.models import SYSTEM_ACCOUNTS, TransactionRow
-from getsmart.stores import batches, controls, ledger, transactions
+from getsmart.stores import batches, controls, failures, ledger, transactions
 
 LEASE = "tick"
 _PROVIDER_THREADS = 16
@@ -32,6 +32,27 @@ _POST_EVERY_SECONDS = 0.25  # events wait no longer for their number and their w
 _LIFE_SECONDS = (20.0, 58.0)  # what is under way may go on for so long: the platform ends the function at 60
 
 
+def call() -> dict[str, Any]:
+    """One run, told in one log line: what `run` returns, or the type of the error that ended it (`failed`)."""
+    started, current = clock.monotonic(), calls.Call(new_id("req"), "ops/tick", trace.follow(""))
+    calls.enter(current)
+    try:
+        done = run()
+        log.event("tick", **done, duration_ms=round((clock.monotonic() - started) * 1000, 1), **current.costs())
+    except Exception as error:  # noqa: BLE001 - the platform would keep only a mute failure
+        log.failure("tick.failed", error)
+        done = {"failed": type(error).__name__}
+    _keep_failures()
+    calls.enter(None)
+    return done
+
+
+def _keep_failures() -> None:
+    current = calls.current()
+    if current is not None and current.failures:
+        failures.keep(current.take_failures())
+
+
 def run() -> dict[str, Any]:
     """Work until the time is up; returns counts of what was done, or why nothing was (`skipped`)."""
     settings = config.read(config.TickSettings)
@@ -42,7 +63,7 @@ def run() -> dict[str, Any]:
     totals: dict[str, int] = {"passes": 0}
     end = clock.monotonic() + settings.run_seconds
     courier = deliver.Courier(life_seconds(settings.run_seconds))
-    with ThreadPoolExecutor(_PROVIDER_THREADS) as pool:
+    with ThreadPoolExecutor(_PROVIDER_THREADS, **calls.shared()) as pool:
         while _why_not() is None and controls.take_lease(LEASE, holder, _LEASE_SECONDS):  # until it is rolled back
             counts = one_pass(pool, courier)
             _add(totals, counts)
@@ -106,6 +127,7 @@ def one_pass(pool: ThreadPoolExecutor, courier: deliver.Courier) -> dict[str, in
         "probed": _probe,
     }
     counts = {name: _attempt(name, step) for name, step in steps.items()}
+    _keep_failures()
     controls.observe({"ran_at": clock.now()})
     return {**counts, "passes": 1}
 

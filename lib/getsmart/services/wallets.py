@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from getsmart import clock, log, objects
+from getsmart import calls, clock, log, objects
 from getsmart.errors import Internal, InvalidState
 from getsmart.ids import new_id
 from getsmart.machine import told
@@ -68,6 +68,7 @@ def _event(row: WalletRow, link: WalletLink) -> Event:
         "type": "wallet.created",
         "created_at": link["linked_at"],
         "data": dump_json(objects.wallet_event(row)),
+        "traceparent": calls.traceparent(),
     }
 
 

@@ -20,6 +20,7 @@ from getsmart.models import (
     StoredReply,
     TransactionFilter,
     TransactionRow,
+    cause_of,
     is_final,
 )
 from getsmart.mongo import again, database, to_units
@@ -186,6 +187,7 @@ def event_of(row: TransactionRow) -> Event:
         "type": f"transaction.{row['status']}",
         "created_at": row["updated_at"],
         "data": dump_json(objects.transaction(row)),
+        "traceparent": cause_of(row),
     }
 
 

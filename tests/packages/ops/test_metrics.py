@@ -82,14 +82,15 @@ def test_without_genesis_it_says_so(app: Client, system: Any) -> None:
 
 def test_webhooks(app: Client, system: Raw, receiver: Receiver, time: Time) -> None:
     """The age of what waits, who fails, the share that was taken, what is dead."""
-    assert metrics(app)["getsmart_webhook_oldest_undelivered_seconds", ""] == 0
+    assert metrics(app)["getsmart_webhook_oldest_undelivered_seconds", "answering"] == 0
     good = subscribe(app, receiver.url)
     receiver.answer = lambda one: 500 if one.sequence == 4 else 200
     happen(system, 4)
     post()
     time.advance(3)
     seen = metrics(app)
-    assert 3 <= seen["getsmart_webhook_oldest_undelivered_seconds", ""] < 60
+    assert 3 <= seen["getsmart_webhook_oldest_undelivered_seconds", "failing"] < 60
+    assert seen["getsmart_webhook_oldest_undelivered_seconds", "answering"] == 0
     assert seen["getsmart_webhook_endpoints_failing", ""] == 1
     assert seen["getsmart_webhook_success_share", good["endpoint_id"]] == 0.75
     assert seen["getsmart_webhook_deliveries_dead", ""] == 0
