@@ -107,7 +107,7 @@ class Scheduler:
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        """What is done in here is the simulation's own: no boundary is crossed, none of the driver's deadlines counts."""
+        """What is done in here is the simulation's own: no boundary is crossed, no deadline of the driver counts."""
         actor, self._local.actor = self.current, None
         try:
             with pymongo.timeout(None):

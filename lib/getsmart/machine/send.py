@@ -73,10 +73,11 @@ def ask_again(row: TransactionRow) -> TransactionRow:
     if at - started > HORIZON or row["request"]["body"] is None:
         return transactions.note(row, {}, gone=("due_at",)) or _current(row)
     noted = transactions.note(row, {"due_at": at + _AGAIN, "attempts": row["attempts"] + 1})
-    if noted is None or row["request"]["signer"] != client.signer():
+    signer = row["request"]["signer"]
+    if noted is None or signer not in client.signers():
         return noted or _current(row)
     try:
-        answer = protocol.read_submission(client.call(_request(noted), seconds=CALL_SECONDS))
+        answer = protocol.read_submission(client.call(_request(noted), seconds=CALL_SECONDS, signer=signer))
     except (ProviderRefusal, ProviderOutage, Misconfigured) as error:
         log.failure("transaction.asked_again", error, transaction_id=row["_id"])
         return noted
