@@ -143,6 +143,11 @@ def task_recovery() -> Task:
     return program("ops.recovery")
 
 
+def task_drill() -> Task:
+    """restore the newest backup beside the live database, verify, reconcile, tell time and loss (--server URI)"""
+    return program("ops.drill")
+
+
 def task_new() -> Task:
     """scaffold an endpoint with its test and its entry in project.yml: new PACKAGE/FUNCTION"""
     return program("ops.scaffold")

@@ -79,9 +79,11 @@ def checked(vault: Vault, name: str, identities: list[str]) -> Manifest:
         return prove(vault, name, identities, progress).manifest
 
 
-def put(vault: Vault, name: str, identities: list[str], database: str, *, replace: bool = False) -> Restored:
-    """Restore into a database of the configured server. Raises BackupFailed."""
-    uri = config.read(config.DatabaseSettings).uri
+def put(
+    vault: Vault, name: str, identities: list[str], database: str, *, replace: bool = False, uri: str | None = None
+) -> Restored:
+    """Restore into a database of the configured server, or of another one. Raises BackupFailed."""
+    uri = uri or config.read(config.DatabaseSettings).uri
     with MongoClient[dict[str, Any]](uri, tz_aware=True) as client, bar("restoring", None) as progress:
         return restore(vault, name, identities, (uri, client[database]), replace=replace, progress=progress)
 

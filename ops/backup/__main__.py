@@ -19,6 +19,7 @@ from ops.backup import sealed
 from ops.backup.errors import BackupFailed
 from ops.backup.making import Order, make
 from ops.backup.manifest import Receipt
+from ops.backup.objectives import RECOVERY_POINT
 from ops.backup.progress import bar
 from ops.backup.retention import Keep, superfluous
 from ops.backup.vault import Vault
@@ -26,7 +27,6 @@ from ops.backup.vault import Vault
 KEEP = (
     "24/48/14/8"  # two hours of one each 5 minutes, two days by the hour, two weeks by the day, two months by the week
 )
-LONGEST_LOSS_SECONDS = 600.0  # the recovery point that docs/runbooks/disaster-recovery.md promises
 _SPAN = re.compile(r"(\d+)(s|m|h)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 _LAST = "backup"  # in the controls: what was backed up last
@@ -129,8 +129,8 @@ def _for_ever(settings: config.BackupSettings, vault: Vault, options: argparse.N
         began = clock.monotonic()
         try:
             took = _once(settings, vault, options.keep)
-            if took + options.every > LONGEST_LOSS_SECONDS:
-                print(f"backup: {took:.0f} s long each {options.every:.0f} s: up to that much is lost", file=sys.stderr)
+            if took + options.every > RECOVERY_POINT.total_seconds():
+                print(f"backup: {took:.0f} s long each {options.every:.0f} s: too much may be lost", file=sys.stderr)
         except (BackupFailed, PyMongoError, OSError) as error:
             print(f"backup: {error}", file=sys.stderr, flush=True)
         is_over.wait(max(0.0, options.every - (clock.monotonic() - began)))

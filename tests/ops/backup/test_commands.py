@@ -156,7 +156,7 @@ def test_the_loop_outlives_a_failure(source: Raw, capsys: Any, monkeypatch: pyte
     monkeypatch.setattr(backup.threading.Event, "wait", lambda *_words: None)
     assert backup.main(["--every", "2s"]) == 0
     said = capsys.readouterr().err.splitlines()
-    assert said == ["backup: the database is away", "backup: 599 s long each 2 s: up to that much is lost"]
+    assert said == ["backup: the database is away", "backup: 599 s long each 2 s: too much may be lost"]
 
 
 @pytest.mark.parametrize(
