@@ -258,6 +258,6 @@ def _lock_commands() -> Iterable[str]:
     compile_ = f"{RUN} uv pip compile --quiet --universal --python-version 3.11 --generate-hashes"
     quiet = "--no-emit-index-url --no-emit-find-links --custom-compile-command './doit lock'"
     yield f"{compile_} {quiet} requirements/dev.in -o requirements/dev.txt %(words)s"
-    images = ("requirements/serving", "requirements/gateway")
+    images = ("requirements/serving", "requirements/gateway", "requirements/backup")
     for name in (*images, "lib/requirements", "lib/requirements-read", "lib/requirements-open"):
         yield f"{compile_} {quiet} {name}.in -c requirements/dev.txt -o {name}.txt --upgrade"

@@ -65,10 +65,13 @@ def main(arguments: list[str]) -> int:
     """Exit 0 when the drill passed, 1 when it did not or could not be held, with one clear line."""
     parser = argparse.ArgumentParser(prog="./doit drill", description=__doc__)
     parser.add_argument("--from", dest="place", help="a folder or s3://bucket/prefix; without it BACKUP_PLACE")
-    parser.add_argument("--identity", type=Path, help="the file of the key; without it BACKUP_IDENTITY_FILE")
+    parser.add_argument("--identity", type=Path, help="the file of the key; without it BACKUP_IDENTITY")
+    parser.add_argument("--env", type=Path, metavar="FILE", help="settings that count before the process environment's")
     parser.add_argument("--server", metavar="URI", help="another server for the copy; without it MONGODB_URI's")
     options = parser.parse_args(arguments)
     load_dotenv()
+    if options.env:
+        load_dotenv(options.env, override=True)
     try:
         drill = hold(options.place, options.identity, options.server)
     except (BackupFailed, Misconfigured, PyMongoError, OSError) as error:

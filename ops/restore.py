@@ -29,7 +29,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--force", action="store_true", help="replace whatever is in the database")
     parser.add_argument("--check", action="store_true", help="only prove the file whole")
     parser.add_argument("--from", dest="place", help="a folder or s3://bucket/prefix; without it BACKUP_PLACE")
-    parser.add_argument("--identity", type=Path, help="the file of the key; without it BACKUP_IDENTITY_FILE")
+    parser.add_argument("--identity", type=Path, help="the file of the key; without it BACKUP_IDENTITY")
     options = parser.parse_args(arguments)
     if bool(options.to) == options.check:
         parser.error("either --to DATABASE or --check")
@@ -65,11 +65,10 @@ def find(file: str, place: str | None) -> tuple[Vault, str]:
 
 def read_identities(file: Path | None) -> list[str]:
     """The keys in a file, a line each; lines of comment begin with #. Raises BackupFailed when there are none."""
-    chosen = file or Path(config.read(config.BackupIdentitySettings).file)
-    lines = [line.strip() for line in chosen.read_text().splitlines()]
-    keys = [line for line in lines if line and not line.startswith("#")]
+    text = file.read_text() if file else config.read(config.BackupIdentitySettings).key
+    keys = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
     if not keys:
-        raise BackupFailed(f"{chosen} holds no key")
+        raise BackupFailed(f"{file or 'BACKUP_IDENTITY'} holds no key")
     return keys
 
 

@@ -145,9 +145,9 @@ class BackupSettings(_Settings):
 
 
 class BackupIdentitySettings(_Settings):
-    """The file of the key that opens backups; only where one is restored."""
+    """The key that opens backups; only where one is restored."""
 
-    file: str = Field(alias="BACKUP_IDENTITY_FILE", min_length=1)
+    key: str = Field(alias="BACKUP_IDENTITY", min_length=1, repr=False)
 
 
 Settings = TypeVar("Settings", bound=_Settings)

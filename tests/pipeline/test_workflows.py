@@ -212,5 +212,5 @@ def test_updates_are_asked_for_everywhere() -> None:
         *(("pip", lock) for lock in locks),
         *(("npm", folder) for folder in manifests),
         ("github-actions", "/"),
-        ("docker", "/"),
+        *(("docker", folder) for folder in ("/", "/deploy/backup")),
     }

@@ -139,6 +139,22 @@ def test_the_image_has_all_that_it_needs(tmp_path: Path, start: Start) -> None:
     )
 
 
+def test_the_image_of_the_backups_has_all_that_it_needs(tmp_path: Path) -> None:
+    """Both programs start from the files that its Dockerfile names, and nothing of the functions is among them."""
+    image = tmp_path / "app"
+    copied(image, "deploy/backup/Dockerfile")
+    assert sorted(path.name for path in image.iterdir()) == ["lib", "ops", "requirements"]
+    path = {"PYTHONPATH": f"{image}/lib:{image}"}
+    for program in ("ops.backup", "ops.restore"):
+        command = [sys.executable, "-m", program, "--help"]
+        said = subprocess.run(command, cwd=image, env=path, capture_output=True, text=True, check=True).stdout
+        assert said.startswith("usage: ./doit")
+    spec = yaml.safe_load((ROOT / "deploy/app.yaml").read_text())
+    worker = next(one for one in spec["workers"] if one["name"] == "backup")
+    assert worker["dockerfile_path"] == "deploy/backup/Dockerfile"
+    assert worker["run_command"] == "python -m ops.backup --every 5m"
+
+
 def test_the_app_spec_gives_every_variable_and_the_probes_that_exist() -> None:
     """What project.yml gives the functions; secrets have no value in it."""
     spec = yaml.safe_load((ROOT / "deploy/app.yaml").read_text())

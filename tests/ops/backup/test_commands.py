@@ -44,7 +44,7 @@ def source(
         "MONGODB_DATABASE": name,
         "BACKUP_PLACE": str(place),
         "BACKUP_RECIPIENTS": recipient,
-        "BACKUP_IDENTITY_FILE": str(key),
+        "BACKUP_IDENTITY": key.read_text(),
     }.items():
         monkeypatch.setenv(variable, value)
     config.forget()
@@ -164,7 +164,7 @@ def test_the_loop_outlives_a_failure(source: Raw, capsys: Any, monkeypatch: pyte
     [
         (restore, ["newest", "--to", "x"], "there is no backup in"),
         (restore, ["nothing.age", "--to", "x"], "there is no nothing.age"),
-        (restore, ["newest", "--to", "x", "--identity", "/nowhere/key"], "there is no backup in"),
+        (restore, ["x.age", "--to", "x", "--identity", "/nowhere/key"], "No such file"),
         (backup, ["--out", "gopher://x"], "cannot be used"),
     ],
 )
