@@ -94,7 +94,9 @@ def _close(database: Database[Any], collections: Sequence[Collection]) -> None:
 
 
 def _recovering(database: Database[Any]) -> None:
-    change = {"$set": {"is_recovering": True, "at": clock.now()}}
+    """As stores/controls.py has it, in a database that is not the configured one."""
+    at = clock.now()
+    change = {"$set": {"is_recovering": True, "at": at, "restored_at": at}}
     database[CONTROLS].update_one({"_id": RECOVERY}, change, upsert=True)
 
 
@@ -178,7 +180,8 @@ def _index(database: Database[Any], wanted: Sequence[_Index]) -> None:
 
 
 def _open(database: Database[Any], held: _Held) -> None:
-    """The last step: keys, supply, books and the active colour, beside the recovery that stays."""
+    """The last step: keys, supply, books and the active colour, beside the recovery, which counts from now."""
+    _recovering(database)
     for name in _LAST:
         documents = [one for one in held.documents[name] if RawBSONDocument(one)["_id"] != RECOVERY]
         OwnInserter(database).add(name, documents)
