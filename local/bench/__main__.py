@@ -69,7 +69,7 @@ def _sections(options: argparse.Namespace, folder: Path) -> Iterator[Section | s
                 stages.append(ending.enter_context(stage(folder)))
             return stages[0]
 
-        rounds = {"cold": 21, "warm": 15, "signing": 5, "throughput": 5, "growth": 9}
+        rounds = {"cold": 21, "warm": 15, "signing": 5, "throughput": 5, "growth": 21}
         few = {"cold": 3, "warm": 3, "signing": 1, "throughput": 1, "growth": 3}
         rows = min(options.rows, 10_000) if quick else options.rows
         ways: dict[str, Callable[[int, Progress], Section]] = {

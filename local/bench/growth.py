@@ -19,7 +19,7 @@ from bson import Decimal128
 from pymongo import MongoClient
 from pymongo.database import Database
 
-from local.bench.measure import Row, Samples, Section, Series, best_of, milliseconds, ratios, timed
+from local.bench.measure import Row, Samples, Section, Series, milliseconds, ratios, timed
 from local.bench.stage import Stage
 from local.bench.warm import often, quiet
 from local.database import EmbeddedDatabase
@@ -49,14 +49,12 @@ def run(stage: Stage, folder: Path, rounds: int, most: int, tell: Tell) -> Secti
         uri = server.start()
         with quiet(), _elsewhere(uri):
             grown = [Grown(stage, uri, size, tell) for size in sizes]
-            timers = {one.size: {name: one.timer(name) for name in one.reads} for one in grown}
-            found = {size: {name: [] for name in timers[size]} for size in sizes}
+            found = {one.size: {name: [] for name in one.reads} for one in grown}
             for number in range(rounds):
                 tell(f"round {number + 1} of {rounds}")
-                for one in grown:
-                    one.enter()
-                    for name, timer in timers[one.size].items():
-                        found[one.size][name].append(timer())
+                for name in grown[0].reads:
+                    for size, seconds in _beside(grown, name).items():
+                        found[size][name].append(seconds)
     finally:
         server.stop()
     least, largest = min(found), max(found)
@@ -69,24 +67,26 @@ def run(stage: Stage, folder: Path, rounds: int, most: int, tell: Tell) -> Secti
     )
 
 
+def _beside(grown: list["Grown"], name: str) -> dict[int, float]:
+    """The shortest of three samples of a read at each size; the sizes take turns, a moment apart."""
+    samples = [(one.size, one.sample(name)) for _ in range(3) for one in grown]
+    return {one.size: min(seconds for size, seconds in samples if size == one.size) for one in grown}
+
+
 @contextmanager
 def _elsewhere(uri: str) -> Iterator[None]:
     """The functions talk to another server meanwhile."""
+    from getsmart import config, mongo
+
     before = {name: os.environ[name] for name in ("MONGODB_URI", "MONGODB_DATABASE")}
     os.environ["MONGODB_URI"] = uri
-    _forget()
+    mongo.forget()
     try:
         yield
     finally:
         os.environ.update(before)
-        _forget()
-
-
-def _forget() -> None:
-    from getsmart import config, mongo
-
-    mongo.forget()
-    config.forget()
+        mongo.forget()
+        config.forget()
 
 
 class Grown:
@@ -104,7 +104,7 @@ class Grown:
         self._token = keys.create(client_id=_client(0, size), scopes=_SCOPES, limits=keys.NO_LIMITS).token
         own = range(0, size, size // _OWN)
         wallets = [f"wallet_id={_id('wlt', number)}" for number in own]
-        self.reads: dict[str, tuple[str, list[str]]] = {
+        queries: dict[str, tuple[str, list[str]]] = {
             "balance": ("wallets/balance", wallets),
             "wallet by id": ("wallets/get", wallets),
             "wallet by e-mail": ("wallets/get", [f"email={_email(number)}" for number in own]),
@@ -115,24 +115,23 @@ class Grown:
             "transactions of a wallet": ("tokens/transactions", wallets),
             "transactions of a client": ("tokens/transactions", [""]),
         }
+        self.reads = {name: partial(self._call, route, self._events(some)) for name, (route, some) in queries.items()}
 
     def enter(self) -> None:
-        """Make it the one that functions read."""
+        """Make it the one that functions read, on the connection that is there."""
+        from getsmart import config
+
         os.environ["MONGODB_DATABASE"] = self._name
-        _forget()
+        config.forget()
 
-    def timer(self, name: str) -> Callable[[], float]:
-        """Twenty calls, one for each row where it is of one row; the best of three, and none that connects."""
-        route, queries = self.reads[name]
-        events = cycle([self._stage.event(query, token=self._token) for query in queries])
-        once = partial(self._call, route, events)
-        best = best_of(3, timed(often(_OWN, once)))
+    def sample(self, name: str) -> float:
+        """The seconds of twenty calls, one for each row where it is of one row; one call before is for the settings."""
+        self.enter()
+        self.reads[name]()
+        return timed(often(_OWN, self.reads[name]))()
 
-        def measure() -> float:
-            once()
-            return best()
-
-        return measure
+    def _events(self, queries: list[str]) -> Iterator[dict[str, Any]]:
+        return cycle([self._stage.event(query, token=self._token) for query in queries])
 
     def _call(self, route: str, events: Iterator[dict[str, Any]]) -> None:
         self._stage.call(route, next(events))
