@@ -132,7 +132,9 @@ class Node:
 
     def post(self, url: str, body: bytes) -> bytes:
         """The body of the answer. Raises OSError or HTTPException as the library does."""
-        boundary = Boundary("chain", json.loads(body)["method"], caller_of(), "before")
+        asked = json.loads(body)
+        method = asked[0]["method"] if isinstance(asked, list) else asked["method"]
+        boundary = Boundary("chain", method, caller_of(), "before")
         if self.outage.meet(self._scheduler.cross(boundary), "refuse") is not None:
             raise ConnectionRefusedError("simulated")
         with self._scheduler.aside(), self._world.change():
