@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+from dotenv import load_dotenv
 from mongomig import MongoMigError
 from mongomig.config.loader import load_config
 from mongomig.config.models import LoadedConfig
@@ -94,7 +95,11 @@ def main(arguments: list[str]) -> int:
     commands.add_parser("up", help="apply what is pending")
     commands.add_parser("down", help="undo the newest").add_argument("revision", nargs="?")
     commands.add_parser("new", help="write an empty migration").add_argument("message")
+    for command in commands.choices.values():
+        command.add_argument("--env", type=Path, metavar="FILE", help="settings that count before the process's own")
     options = parser.parse_args(arguments)
+    if options.env:
+        load_dotenv(options.env, override=True)
     try:
         if options.command == "new":
             print(new(options.message))

@@ -54,7 +54,7 @@ def deploy(order: Order, folder: Path, built: Release) -> Record:
     environment, colour = order.environment, order.colour
     values = environments.values(environment, colour, built.version, order.secrets, folder)
     keys = environments.access_keys(environment, colour, order.secrets)
-    mask({*values.values(), *keys}, environment.variables.values())
+    mask({*values.values(), *filter(None, keys)}, environment.variables.values())
     template = (folder / functions.PROJECT_FILE).read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory() as private:  # made for its owner only, as is what is in it
         env_file = Path(private) / "env"

@@ -21,9 +21,10 @@ class DoctlFailed(Exception):
     """doctl is not there, or ended with an error; the text is safe to print."""
 
 
-def connect(namespace: str, access_key: str) -> None:
-    """Make the namespace the one that is deployed to. Raises DoctlFailed."""
-    run(["serverless", "connect", namespace, "--access-key", access_key], secret=access_key)
+def connect(namespace: str, access_key: str | None) -> None:
+    """Make the namespace the one that is deployed to; without a key by the account's token. Raises DoctlFailed."""
+    by_key = ["--access-key", access_key] if access_key else []
+    run(["serverless", "connect", namespace, *by_key], secret=access_key)
 
 
 def deploy(folder: Path, env_file: Path) -> str:
@@ -42,7 +43,13 @@ def run(words: Sequence[str], *, secret: str | None = None) -> str:
         raise DoctlFailed("doctl is not installed: ./doit doctl")
     environment = {name: os.environ[name] for name in _KEPT if name in os.environ} | {"PATH": path}
     done = subprocess.run(
-        [program, *words], env=environment, check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        [program, *words],
+        env=environment,
+        check=False,
+        text=True,
+        stdin=subprocess.DEVNULL,  # it never asks
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     )
     said = done.stdout.replace(secret, "***") if secret else done.stdout
     if done.returncode:

@@ -64,14 +64,17 @@ def given(env_file: Path | None, environ: Mapping[str, str]) -> dict[str, str]:
     return {**(read_env(env_file) if env_file else {}), **{name: value for name, value in environ.items() if value}}
 
 
-def access_keys(there: Environment, colour: Colour, secrets: Values) -> list[str]:
-    """The access key of each of the colour's namespaces. Raises EnvironmentProblem."""
+def access_keys(there: Environment, colour: Colour, secrets: Values) -> list[str | None]:
+    """The access key of each of the colour's namespaces, or None for each where none is set. Raises EnvironmentProblem.
+
+    A pipeline has keys, each for its namespace only; whoever is logged in with doctl needs none.
+    """
     name = f"{ACCESS_KEYS}_{colour.upper()}"
-    keys = [key.strip() for key in secrets.get(name, "").split(",") if key.strip()]
     wanted = len(there.namespaces[colour])
-    if len(keys) != wanted:
+    keys: list[str | None] = [key.strip() for key in secrets.get(name, "").split(",") if key.strip()]
+    if keys and len(keys) != wanted:
         raise EnvironmentProblem(f"{name}: {len(keys)} access keys for {wanted} namespaces")
-    return keys
+    return keys or [None] * wanted
 
 
 def values(

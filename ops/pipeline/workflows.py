@@ -26,6 +26,7 @@ SCHEMAS = {
 NODE = Path("ops/node")
 _NEWER_THAN_THE_LINTER = (
     re.compile(r'label "ubuntu-24\.04" is unknown'),
+    re.compile(r'undefined variable "vars"'),
     re.compile(r'unexpected key "command" for "services" section'),
 )
 

@@ -44,6 +44,8 @@ def log_destinations(env_file: Path, value: str) -> None:
 def access_keys(env_file: Path, environment: str, colour: Colour, value: str) -> None:
     """Other access keys for a colour's namespaces, each proven by connecting with it. Raises DoctlFailed."""
     name = f"{environments.ACCESS_KEYS}_{colour.upper()}"
+    if not value:
+        raise ValueError("no keys")
     there = environments.load(environment)
     for namespace, key in zip(
         there.namespaces[colour], environments.access_keys(there, colour, {name: value}), strict=True

@@ -75,3 +75,15 @@ def test_each_threat_has_a_test(repository: Path) -> None:
         named = re.findall(r"`(tests/[^`]+)`", row[-1])
         assert named, row
         assert [name for name in named if not (repository / name).exists()] == []
+
+
+def test_a_real_account_takes_ten_commands(repository: Path) -> None:
+    """README leads to them; each is a task that exists, doctl, or a copy; and what was never tried is a list below."""
+    assert "(docs/deploy.md#to-a-real-account)" in (repository / "README.md").read_text()
+    text = (repository / "docs/deploy.md").read_text()
+    block = text.partition("## To a real account")[2].split("```")[1]
+    commands = [line.partition("#")[0].split() for line in block.splitlines() if line.strip()]
+    assert 0 < len(commands) <= 10
+    assert {words[0] for words in commands} == {"cp", "./doit", ".local/bin/doctl"}
+    assert all(hasattr(dodo, f"task_{words[1]}") for words in commands if words[0] == "./doit")
+    assert "Without an account none of this can be tried" in text

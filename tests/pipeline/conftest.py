@@ -100,6 +100,7 @@ def _environment(folder: Path, sandbox: Sandbox) -> Path:
         "METAKEEP_WEBHOOK_SENDER_KEYS": sandbox.webhook_sender_key,
         "TOKEN_CONTRACT_ADDRESS": sandbox.token_address,
         "TREASURY_ADDRESS": sandbox.treasury_address,
+        "TOKEN_FIRST_BLOCK": "0",
     }
     lines = [
         f"{name}={variables.get(name, value)}"

@@ -32,10 +32,13 @@ def install(_words: list[str], _call: dict) -> int:
 
 
 def connect(words: list[str], _call: dict) -> int:
-    """`doctl serverless connect NAMESPACE --access-key KEY`."""
-    namespace, option, key = words
+    """`doctl serverless connect NAMESPACE [--access-key KEY]`; without a key by the account's token."""
+    namespace, *by_key = words
     known = SETTINGS["namespaces"].get(namespace)
-    if option != "--access-key" or known is None or known["key"] != key:
+    key = by_key[1] if by_key[:1] == ["--access-key"] else None
+    if known is None or (
+        key != known["key"] and (key or os.environ.get("DIGITALOCEAN_ACCESS_TOKEN") != known["token"])
+    ):
         return refuse(f"unable to connect to {namespace} with {key}")
     (HERE / "connected").write_text(namespace)
     sys.stdout.write(f"Connected to functions namespace '{namespace}'\n")

@@ -16,7 +16,7 @@ from ops.gateway.environment import COLOURS
 from ops.pipeline import announce, deploy, doctl, environments, release
 from ops.pipeline.environments import EnvironmentProblem
 from ops.rotate import __main__ as rotate
-from tests.deploy.stand_in import NAMESPACE
+from tests.deploy.stand_in import NAMESPACE, TOKEN
 from tests.deploy.test_public_deployer import archive
 from tests.pipeline.conftest import ACCESS_KEYS, GREEN, Platform
 
@@ -247,3 +247,16 @@ def test_an_access_key_is_proven_before_it_replaces_the_old_one(
     monkeypatch.setattr("sys.stdin", io.StringIO(f"{ACCESS_KEYS[GREEN]}\n"))
     assert rotate.main(words) == 0
     assert env.read_text() == f"ACCESS_KEYS_GREEN='{ACCESS_KEYS[GREEN]}'\n"
+
+
+def test_whoever_is_logged_in_needs_no_access_key(
+    platform: Platform, records: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without access keys doctl connects by the account's token; without that it refuses."""
+    platform.only_listen()
+    monkeypatch.delenv("ACCESS_KEYS_GREEN")
+    assert deploy.main([str(platform.environment), "--colour", "green"]) == 1
+    assert "unable to connect" in capsys.readouterr().err
+    monkeypatch.setenv("DIGITALOCEAN_ACCESS_TOKEN", TOKEN)
+    assert deploy.main([str(platform.environment), "--colour", "green"]) == 0
+    assert platform.calls[-2]["words"] == ["serverless", "connect", GREEN]
