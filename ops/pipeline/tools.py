@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 # The program that shows whether it is there, and the package that brings it. .ci/run installs the same.
-PACKAGES = {"age": "age", "chromium": "chromium", "haproxy": "haproxy", "zstd": "zstd"}
+PACKAGES = {"age": "age", "chromium": "chromium", "haproxy": "haproxy", "promtool": "prometheus", "zstd": "zstd"}
 
 
 def missing() -> list[str]:

@@ -91,8 +91,10 @@ def _of_deployment(singles: dict[str, Document]) -> Iterator[Metric]:
     what = "Since the tick last ran, others last answered it, and ledger and chain were last compared."
     yield Metric("seen_age_seconds", "gauge", what, "of", ages)
     saved = singles.get(_BACKUP, {}).get("finished_at")
-    if saved is not None:
-        yield _one("backup_age_seconds", "Since the newest backup was finished.", _age(saved))
+    age = {} if saved is None else {"": _age(saved)}
+    yield Metric(
+        "backup_age_seconds", "gauge", "Since the newest backup was finished; nothing before the first.", "", age
+    )
 
 
 def _label(value: str) -> str:
