@@ -168,6 +168,7 @@ class Hold(TypedDict):
 
     name: str
     state: Literal["held", "settled", "returned"]
+    is_void: NotRequired[bool]  # a repair gave it away: nothing is given back
 
 
 class TransactionRow(TypedDict):
@@ -194,6 +195,7 @@ class TransactionRow(TypedDict):
     attempts: int
     is_in_flight: bool
     is_ambiguous: bool
+    is_backed: NotRequired[bool]
     outbox: NotRequired[list[Event]]
     due_at: NotRequired[datetime]
     send_started_at: NotRequired[datetime]

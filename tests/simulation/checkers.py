@@ -111,16 +111,27 @@ def _without_token(body: str) -> str:
 
 
 def one_effect(facts: Facts) -> Iterator[str]:
-    """I1 and I7: each Transfer is one confirmed row's, of its parties and amount, and each confirmed row has one."""
+    """I1 and I7: no Transfer is two rows', and one that is a row's has its parties and amount; no key is nobody's."""
     for transfer in facts.transfers:
         own = [row for row in facts.transactions if transfer.tx_hash in _hashes(facts, row)]
         if len(own) == 1:
             yield from _matches(facts, own[0], transfer)
-        else:
+        elif own:
             yield f"I7: a Transfer on the chain is {len(own)} transactions'"
     for key, _ in facts.answers:
         if not any(row["request"]["idempotency_key"] == key for row in facts.transactions):
             yield "I1: MetaKeep was asked under a key that is no row's"
+
+
+def each_transfer_is_known(facts: Facts) -> Iterator[str]:
+    """I7: each Transfer is one transaction's, or stands as an open break of a type."""
+    breaks = {row.get("tx_hash") for row in facts.rows["breaks"] if row["status"] == "open"}
+    for transfer in facts.transfers:
+        is_known = any(transfer.tx_hash in _hashes(facts, row) for row in facts.transactions)
+        if not is_known and transfer.tx_hash not in breaks:
+            yield "I7: a Transfer on the chain is no transaction's, and no break"
+        if is_known and transfer.tx_hash in breaks:
+            yield "I7: a Transfer on the chain is a transaction's, and a break as well"
 
 
 def each_has_its_effect(facts: Facts) -> Iterator[str]:
@@ -191,7 +202,7 @@ def books_balance(facts: Facts) -> Iterator[str]:
     by_transaction: dict[str, list[Row]] = defaultdict(list)
     by_account: dict[str, list[Row]] = defaultdict(list)
     for entry in facts.rows["entries"]:
-        by_transaction[entry["transaction_id"]].append(entry)
+        by_transaction[entry.get("break_id") or entry["transaction_id"]].append(entry)
         by_account[entry["account"]].append(entry)
     for name, entries in by_transaction.items():
         if sum(map(signed, entries)) != 0:
@@ -225,11 +236,12 @@ def _accounts(facts: Facts, by_account: dict[str, list[Row]]) -> Iterator[str]:
 
 def _books(facts: Facts) -> Iterator[str]:
     books = facts.control("books")
-    unsummed = {row["_id"] for row in facts.transactions if row.get("is_unsummed")}
+    waiting = [row for name in ("transactions", "corrections") for row in facts.rows[name] if row.get("is_unsummed")]
+    unsummed = {f"{row['_id']}:{direction}" for row in waiting for direction in ("debit", "credit")}
     sums = dict.fromkeys((*SYSTEM_ACCOUNTS, "wallets"), 0)
     sums[ISSUANCE], sums[EXTERNAL] = -facts.gone, facts.gone
     for entry in facts.rows["entries"]:
-        if entry["transaction_id"] not in unsummed:
+        if entry["_id"] not in unsummed:
             sums[entry["account"] if entry["account"] in SYSTEM_ACCOUNTS else "wallets"] += signed(entry)
     for name, total in sums.items():
         if to_units(books[name]) != total:
@@ -242,7 +254,8 @@ def chain_agrees(facts: Facts) -> Iterator[str]:
     for transfer in facts.transfers:
         on_chain[transfer.sender] -= transfer.units
         on_chain[transfer.recipient] += transfer.units
-    if any(row["status"] == "unknown" for row in facts.transactions):
+    is_unbooked = any(row["status"] == "open" and not row["standing"] for row in facts.rows["breaks"])
+    if is_unbooked or any(row["status"] == "unknown" for row in facts.transactions):
         return
     for wallet in facts.rows["wallets"]:
         if on_chain[wallet["address_key"]] != facts.posted.get(wallet["_id"], 0):
@@ -323,5 +336,6 @@ ALWAYS: tuple[Check, ...] = (
     *(not_too_much, one_effect, each_has_its_effect, badges_once, ceilings_hold, batches_whole, wallets_are_single),
 )
 IN_THE_END: tuple[Check, ...] = (
-    *(all_is_final, answered_once, reserves_are_right, books_balance, chain_agrees, states_moved, keys_end),
+    *(all_is_final, each_transfer_is_known, answered_once, reserves_are_right),
+    *(books_balance, chain_agrees, states_moved, keys_end),
 )

@@ -13,7 +13,7 @@ from tests.simulation.world import Row, World
 
 _READ = (
     *("transactions", "entries", "accounts", "controls", "batches", "batch_rows", "wallets"),
-    *("events", "deliveries", "endpoints", "ceilings", "api_keys"),
+    *("events", "deliveries", "endpoints", "ceilings", "api_keys", "breaks", "corrections"),
 )
 FROM_GENESIS = 2  # the first block after the one that deploys the contract
 

@@ -104,6 +104,7 @@ def judge(facts: Facts, checks: tuple[Check, ...]) -> list[str]:
 def calm(world: World, cast: Cast) -> list[str]:
     """No faults any more: callers retry, webhooks come, ticks run and time passes until all is at rest."""
     violations = []
+    world.scheduler.run_out()
     for number, pause in enumerate((cast.rest_seconds, *_PAUSES)):
         world.scheduler.advance(pause)
         if number == _RELEASED:

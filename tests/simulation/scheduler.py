@@ -107,7 +107,7 @@ class Scheduler:
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        """What is done in here is the simulation's own: no boundary is crossed, no deadline of the driver counts."""
+        """What is done in here is the simulation's own: no boundary, and no deadline of the driver."""
         actor, self._local.actor = self.current, None
         try:
             with pymongo.timeout(None):
@@ -148,6 +148,11 @@ class Scheduler:
         for _, work in due:
             with self.aside():
                 work()
+
+    def run_out(self) -> None:
+        """Let what has a time come to its time: the transactions of the dead end."""
+        while self.alarms:
+            self.advance(max(0.0, min(moment for moment, _ in self.alarms) - self.elapsed))
 
     def at(self, elapsed: float, work: Callable[[], None]) -> None:
         """Do something, aside, when time gets there."""

@@ -164,18 +164,17 @@ def _finish(batch: BatchRow, payments: Sequence[Payment]) -> Accepted:
 def _make_real(batch: BatchRow) -> Accepted:
     """The reserve, and the write after which every row will be paid."""
     amount = to_units(batch["amount"])
-    started = clock.monotonic()
+    begun = reserves.begin()
     if not reserves.take(SUPPLY, amount):
         batches.remove(batch)
         raise SupplyExhausted
-    if clock.monotonic() - started > reserves.ACT_SECONDS:
+    if begun.is_late():
         raise DatabaseUnavailable("setting the sum aside took too long to be claimed safely")
     queued = cast(BatchRow, {**batch, "status": "queued"})
     reply = {"status": 202, "body": success(202, objects.batch(queued, {"queued": batch["total"]}), "accepted").body}
     moved = batches.change(batch, {"status": "queued", "held": batch["amount"], "reply": reply})
     if moved is None:
-        if clock.monotonic() - started < reserves.ACT_SECONDS:
-            reserves.give_back(SUPPLY, amount)
+        reserves.give_back(SUPPLY, amount, begun)
         raise IdempotencyInProgress
     return Accepted(202, moved["reply"]["body"], is_replay=False)
 

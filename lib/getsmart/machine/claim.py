@@ -65,17 +65,16 @@ def _find(claim: Claim) -> TransactionRow | None:
 def _first(claim: Claim, draft: Draft) -> Accepted:
     row = _row(claim, draft)
     counted = ceiling.count(claim.caller, draft.hold, draft.amount)
-    started = clock.monotonic()
+    begun = reserves.begin()
     if not reserves.take(draft.hold, draft.amount):
         ceiling.give_back(counted)
         raise SupplyExhausted if draft.hold == SUPPLY else InsufficientBalance
-    if clock.monotonic() - started > reserves.ACT_SECONDS:
+    if begun.is_late():
         raise DatabaseUnavailable("setting the amount aside took too long to be claimed safely")
     try:
         transactions.insert(row)
     except transactions.Taken as taken:
-        if clock.monotonic() - started < reserves.ACT_SECONDS:
-            reserves.give_back(draft.hold, draft.amount)
+        reserves.give_back(draft.hold, draft.amount, begun)
         ceiling.give_back(counted)
         twin = _find(claim)
         if twin is not None:
@@ -83,7 +82,8 @@ def _first(claim: Claim, draft: Draft) -> Accepted:
         if taken.is_badge:
             raise BadgeAlreadyClaimed from None
         raise Internal("an insert met a unique index without a twin") from None
-    return _concluded(send(row))
+    # Nothing of a claim that froze on its way has left, and its reserve may be gone.
+    return _concluded(resend({**row, "is_in_flight": False}) if begun.is_late() else send(row))
 
 
 def _again(claim: Claim, row: TransactionRow) -> Accepted:

@@ -29,10 +29,10 @@ def end_without_effect(
     changes |= changed_by(row, line)
     if failure is not None:
         changes["failure"] = failure
-    started = clock.monotonic()
+    begun = reserves.begin()
     moved = transactions.move(row, status, changes)
-    if moved is not None and clock.monotonic() - started < reserves.ACT_SECONDS:
-        reserves.give_back(row["hold"]["name"], to_units(row["amount"]))
+    if moved is not None and "is_void" not in row["hold"]:
+        reserves.give_back(row["hold"]["name"], to_units(row["amount"]), begun)
     return moved
 
 

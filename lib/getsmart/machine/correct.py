@@ -16,6 +16,7 @@ from getsmart.models import ISSUANCE, TREASURY
 from getsmart.mongo import to_decimal, transact
 from getsmart.stores import breaks, ledger, reserves
 from getsmart.stores.onchain import reserve_of
+from getsmart.stores.reserves import Begun
 
 _MOST_UNITS = 10**34  # what Decimal128 holds
 
@@ -74,20 +75,21 @@ def _move(
     units = int(row["amount"])
     if legs and units >= _MOST_UNITS:
         return None
-    started = clock.monotonic()
+    begun = reserves.begin()
     taken = [name for name in (reserve_of(leg.origin) for leg in legs) if name]
-    if not _take(taken, units, started):
+    if not _take(taken, units, begun):
         return None
     freed = [name for name in (freed_by(leg) for leg in legs) if name]
     for name in freed:
         reserves.watch(name)
-    if clock.monotonic() - started > reserves.ACT_SECONDS:
+    if begun.is_late():
         raise DatabaseUnavailable("setting an amount aside took too long to be booked safely")
 
     def write(session: ClientSession) -> BreakRow | None:
         new = {**changes, "bookings": row["bookings"] + len(legs)}
         changed = breaks.change(row, new, gone, session=session)
-        if changed is None or not also(session):
+        is_gone = any(reserves.was_repaired_since(name, begun.at, session=session) for name in taken)
+        if is_gone or changed is None or not also(session):
             session.abort_transaction()
             return None
         for place, leg in enumerate(legs):
@@ -95,15 +97,15 @@ def _move(
         return changed
 
     done = transact(write)
-    _give_back(taken if done is None else freed, units, started)
+    _give_back(taken if done is None else freed, units, begun)
     return done
 
 
-def _take(names: Sequence[str], units: int, started: float) -> bool:
+def _take(names: Sequence[str], units: int, begun: Begun) -> bool:
     """Set the amount aside from every one of them, or from none."""
     for place, name in enumerate(names):
         if not reserves.take(name, units):
-            _give_back(names[:place], units, started)
+            _give_back(names[:place], units, begun)
             return False
     return True
 
@@ -113,8 +115,6 @@ def freed_by(leg: Leg) -> str | None:
     return reserve_of(leg.target) if leg.target in (ISSUANCE, TREASURY) else None
 
 
-def _give_back(names: Sequence[str], units: int, started: float) -> None:
-    """Within the time that a repair waits for, or not at all."""
-    if clock.monotonic() - started < reserves.ACT_SECONDS:
-        for name in names:
-            reserves.give_back(name, units)
+def _give_back(names: Sequence[str], units: int, begun: Begun) -> None:
+    for name in names:
+        reserves.give_back(name, units, begun)

@@ -31,14 +31,14 @@ def run(row: BreakRow, work: Callable[[ClientSession], Result]) -> Result:
 
     Marked first and added after, like every return of a reserve: a crash leaks, and the repair finds it.
     """
-    started = clock.monotonic()
+    begun = reserves.begin()
     freed = [name for name in (freed_by(leg) for leg in _undone(row)) if name]
     for name in freed:
         reserves.watch(name)
     done = transact(work)
-    if done is not None and clock.monotonic() - started < reserves.ACT_SECONDS:
+    if done is not None:
         for name in freed:
-            reserves.give_back(name, int(row["amount"]))
+            reserves.give_back(name, int(row["amount"]), begun)
     return done
 
 

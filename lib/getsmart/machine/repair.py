@@ -2,7 +2,9 @@
 
 A reserve without a row may belong to a call that is just about to write it, and a returned hold may be just about to
 be added. The fence has two halves. A call acts within ACT_SECONDS of its reserve or mark, or not at all (it leaks
-instead); a repair needs QUIET, much longer, without either, and the reserve's version, which any change breaks.
+instead); a repair needs QUIET, much longer, without either, and the reserve's version, which any change breaks. A
+process that freezes between its look at the clock and its act meets what the repair leaves: the time of it, which stops
+a return, and makes a claim set aside anew; and another version of every batch that is being accepted (docs/adr/0040).
 """
 
 from datetime import datetime, timedelta
@@ -16,7 +18,7 @@ from getsmart.mongo import transact
 from getsmart.stores import batches, ledger, reserves, transactions
 from getsmart.stores.reserves import Reserve
 
-QUIET = timedelta(seconds=60)
+QUIET = timedelta(seconds=90)  # beyond ACT_SECONDS and the minute that a transaction may stay open
 _BATCH = 100
 
 
@@ -30,6 +32,9 @@ def _repair(reserve: Reserve, before: datetime) -> int:
     if transactions.was_returned_since(reserve.name, before):
         return 0
     held, posted = transact(lambda session: _facts(reserve.name, session))
+    if reserve.name == SUPPLY and posted - held != reserve.available:
+        batches.interrupt()
+        held, posted = transact(lambda session: _facts(reserve.name, session))
     expected = posted - held
     if not reserves.correct(reserve, expected, is_done=held == 0) or expected == reserve.available:
         return 0

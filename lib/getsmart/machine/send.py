@@ -15,7 +15,8 @@ from getsmart.machine.conclude import end_without_effect
 from getsmart.metakeep import client, protocol
 from getsmart.metakeep.protocol import ProviderOutage, ProviderRefusal, ProviderRequest
 from getsmart.models import Status, TransactionRow, needs_consent
-from getsmart.stores import transactions
+from getsmart.mongo import to_units
+from getsmart.stores import reserves, transactions
 
 HORIZON = timedelta(minutes=15)
 FIRST_POLL = timedelta(seconds=2)
@@ -51,16 +52,31 @@ def resend(row: TransactionRow) -> TransactionRow:
     started = row.get("send_started_at")
     if started is not None and clock.now() - started > HORIZON:
         return _give_up(row, "the horizon for sending again has passed")
+    if not _is_backed(row):
+        return _give_up({**row, "hold": {**row["hold"], "is_void": True}}, "what it held was given away")
     marked = transactions.note(
         row,
         {
             "send_started_at": started or clock.now(),
             "is_ambiguous": row["is_ambiguous"] or row["is_in_flight"],
             "is_in_flight": True,
+            "is_backed": True,
             "due_at": clock.now() + timedelta(seconds=transactions.LEASE_SECONDS),
         },
     )
     return send(marked) if marked else _current(row)
+
+
+def _is_backed(row: TransactionRow) -> bool:
+    """Whether what the row holds is set aside for it: its claim may have frozen and come after a repair.
+
+    Then it is set aside once more: at worst too much is, which the next repair finds. A row that anybody concluded
+    about, and a batch's, which takes over what its batch held, are beyond doubt.
+    """
+    if row.get("is_backed") or "batch_id" in row:
+        return True
+    name = row["hold"]["name"]
+    return not reserves.was_repaired_since(name, row["created_at"]) or reserves.take(name, to_units(row["amount"]))
 
 
 def ask_again(row: TransactionRow) -> TransactionRow:
@@ -150,6 +166,7 @@ def _put_off(row: TransactionRow, error: Exception, *, is_ambiguous: bool) -> Tr
     changes = {
         "attempts": row["attempts"] + 1,
         "is_in_flight": False,
+        "is_backed": True,
         "is_ambiguous": row["is_ambiguous"] or is_ambiguous,
         "due_at": clock.now() + timedelta(seconds=pause),
         "lease_until": clock.now(),
@@ -163,7 +180,7 @@ def _give_up(row: TransactionRow, why: str) -> TransactionRow:
     if not row["is_ambiguous"] and not row["is_in_flight"]:
         failure = {"code": "provider_unavailable", "message": "The wallet provider could not be reached in time."}
         return end_without_effect(row, "failed", failure) or _current(row)
-    changes: dict[str, Any] = {"is_in_flight": False, "is_ambiguous": True}
+    changes: dict[str, Any] = {"is_in_flight": False, "is_ambiguous": True, "hold": row["hold"]}
     if clock.now() - row.get("send_started_at", row["created_at"]) <= HORIZON:
         changes["due_at"] = clock.now() + _AGAIN
     return transactions.move(row, "unknown", changes) or _current(row)

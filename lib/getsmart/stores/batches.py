@@ -76,6 +76,11 @@ def change(
     return cast(BatchRow, {**row, **new}) if done.modified_count else None
 
 
+def interrupt() -> None:
+    """Have every call that is just accepting a batch notice that it was not alone: it ends, and is repeated."""
+    database().batches.update_many({"status": "accepting"}, {"$inc": {"version": 1}})
+
+
 def remove(row: BatchRow) -> None:
     """Take back a claim that was refused in the end; nothing happens when somebody else has moved it on."""
     if database().batches.delete_one({"_id": row["_id"], "version": row["version"]}).deleted_count:

@@ -2,20 +2,41 @@
 
 A reserve is one guarded update of one document, outside any transaction. It is taken before the row that claims it
 is written, so a crash in between leaks it: that is harmless, and the tick repairs it. It is given back after the row
-was marked, and never twice: a crash there leaks too, and never doubles.
+was marked, and never twice: a crash there leaks too, and never doubles. Whoever is late, by its own clocks or because a
+repair came first, leaves it to the repair: docs/adr/0040.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
+from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
 
+from getsmart import clock
 from getsmart.models import SUPPLY, TREASURY
 from getsmart.mongo import again, database, to_decimal, to_units
 
 ACT_SECONDS = 10.0  # a reserve is claimed, and a returned one added, within this time or not at all: machine/repair.py
 
+MOST_SKEW = timedelta(seconds=30)  # between two clocks of ours
+
 _CONTROLS = (SUPPLY, TREASURY)
+
+
+class Begun(NamedTuple):
+    """When somebody began to act on a reserve, by both clocks: one may be set, the other may stand while one sleeps."""
+
+    at: datetime
+    ticks: float
+
+    def is_late(self) -> bool:
+        """Whether it is too late to go on: a repair may have come first."""
+        return max((clock.now() - self.at).total_seconds(), clock.monotonic() - self.ticks) >= ACT_SECONDS
+
+
+def begin() -> Begun:
+    """From here on the time runs in which a reserve may be acted on."""
+    return Begun(clock.now(), clock.monotonic())
 
 
 class Reserve(NamedTuple):
@@ -46,9 +67,21 @@ def has(name: str, units: int) -> bool:
     return _place(name).find_one({"_id": name, "available": {"$gte": to_decimal(units)}}, {"_id": 1}) is not None
 
 
-def give_back(name: str, units: int) -> None:
-    """Return what was set aside. Not repeated on an unknown outcome: a leak is repaired, a double is theft."""
-    _place(name).update_one({"_id": name}, {"$inc": {"available": to_decimal(units), "version": 1}})
+def give_back(name: str, units: int, begun: Begun) -> None:
+    """Return what was set aside, unless it is too late, or a repair has done it since: a frozen call may come after it.
+
+    Not repeated on an unknown outcome: a leak is repaired, a double is theft.
+    """
+    if begun.is_late():
+        return
+    unrepaired = {"_id": name, "repaired_at": {"$not": {"$gte": begun.at - MOST_SKEW}}}
+    _place(name).update_one(unrepaired, {"$inc": {"available": to_decimal(units), "version": 1}})
+
+
+def was_repaired_since(name: str, moment: datetime, *, session: ClientSession | None = None) -> bool:
+    """Whether a repair may have given away what was set aside at that moment, by our clock."""
+    repaired = {"_id": name, "repaired_at": {"$gte": moment - MOST_SKEW}}
+    return _place(name).find_one(repaired, {"_id": 1}, session=session) is not None
 
 
 def watch(name: str) -> None:
@@ -70,5 +103,7 @@ def correct(reserve: Reserve, available: int, *, is_done: bool) -> bool:
     change: dict[str, Any] = {"$set": {"available": to_decimal(available)}, "$inc": {"version": 1}}
     if is_done:
         change["$unset"] = {"taken_at": ""}
+    if available != reserve.available:
+        change["$set"]["repaired_at"] = clock.now()
     done = _place(reserve.name).update_one({"_id": reserve.name, "version": reserve.version}, change)
     return done.modified_count == 1

@@ -15,7 +15,7 @@ from getsmart.services import inbound, tick
 from getsmart.stores import transactions
 from tests.crashes import Crashes
 from tests.deliveries import delivery
-from tests.money import STATUS_PATH, TRANSFER_PATH, Bench, units
+from tests.money import QUIET, STATUS_PATH, TRANSFER_PATH, Bench, units
 from tests.node import Node, receipt, transfer_log
 from tests.support import Answer, unique
 
@@ -328,7 +328,7 @@ def test_equal_transfers_get_a_transfer_each(pair: Pair) -> None:
     pair.pass_time(TOKEN_LIFE + 5)
     assert {pair.bench.status(one) for one in asked} == {"awaiting_consent"}
     for _ in range(4):
-        pair.pass_time(61)
+        pair.pass_time(QUIET)
     assert sorted(pair.bench.status(one) for one in asked) == ["confirmed", "confirmed", "expired"]
     hashes = {pair.bench.row(one).get("tx_hash") for one in asked}
     assert len(hashes) == 3
@@ -381,7 +381,7 @@ def test_a_silent_provider_is_asked_again(pair: Pair, setting: Callable[..., Non
     tick.run()
     assert pair.bench.status(asked) == "awaiting_consent"
     pair.bench.provider.clear()
-    pair.pass_time(61)
+    pair.pass_time(QUIET)
     pair.ends(asked, "confirmed", logs=1)
 
 
@@ -398,7 +398,7 @@ def test_at_depth_the_chain_must_have_passed_the_end(pair: Pair, setting: Callab
         spans = [q["params"][0] for q in node.questions if q["method"] == "eth_getLogs"]
         assert len(spans) == -(-(10_000 - pair.bench.row(asked)["consent_from_block"]) // 1_000)
         block["timestamp"] = hex(int(end) + 1)
-        pair.pass_time(61)
+        pair.pass_time(QUIET)
     pair.ends(asked, "expired", logs=0)
 
 
@@ -417,7 +417,7 @@ def test_a_transfer_that_lies_too_shallow_waits(pair: Pair, setting: Callable[..
         pair.pass_time(ENDED)
         assert pair.bench.status(asked) == "awaiting_consent"
         node.results["eth_blockNumber"] = hex(block + 5)
-        pair.pass_time(61)
+        pair.pass_time(QUIET)
     assert pair.bench.status(asked) == "confirmed"
 
 
@@ -544,7 +544,7 @@ def test_killed_anywhere_while_asking(pair: Pair, monkeypatch: pytest.MonkeyPatc
         assert pair.report(asked, reported).data["status"] == "confirmed", boundary
     assert pair.bench.logs(pair.target["address"]) == len(boundaries)
     pair.pass_time(ENDED, 2)
-    pair.pass_time(61)
+    pair.pass_time(QUIET)
     pair.bench.audit()
 
 
@@ -571,10 +571,10 @@ def test_killed_anywhere_while_ending(pair: Pair, monkeypatch: pytest.MonkeyPatc
     for boundary in boundaries:
         asked = over()
         crashes.die(boundary, partial(look, asked))
-        pair.pass_time(61)
+        pair.pass_time(QUIET)
         assert pair.bench.status(asked) == ended, boundary
-    pair.pass_time(61)
-    pair.pass_time(61)
+    pair.pass_time(QUIET)
+    pair.pass_time(QUIET)
     expected = len(boundaries) + 1 if approved else 0
     assert pair.bench.logs(pair.target["address"]) == expected
     pair.bench.audit()
@@ -610,5 +610,5 @@ def test_a_node_that_talks_nonsense_moves_nothing(pair: Pair, setting: Callable[
         node.results["eth_getLogs"] = []
         node.results["eth_getBlockByNumber"] = receipt()
         setting(CONFIRMATION_DEPTH="1")
-        pair.pass_time(61)
+        pair.pass_time(QUIET)
         assert pair.bench.status(asked) == "awaiting_consent"

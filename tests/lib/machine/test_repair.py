@@ -16,6 +16,11 @@ from tests.support import Answer
 RESERVED = "after getsmart.stores.reserves.take"
 
 
+def give_back(name: str, amount: int) -> None:
+    """As a call does that has just marked its row."""
+    reserves.give_back(name, amount, reserves.begin())
+
+
 def leak(bench: Bench, monkeypatch: pytest.MonkeyPatch, call: Callable[[], Answer]) -> None:
     """A call that dies between its reserve and its claim."""
     with monkeypatch.context() as patch:
@@ -27,7 +32,7 @@ def test_a_leak_is_repaired_after_the_quiet_time(bench: Bench, monkeypatch: pyte
     before = bench.available("supply")
     leak(bench, monkeypatch, bench.mint)
     assert bench.available("supply") == before - units("10")
-    bench.time.advance(55)
+    bench.time.advance(85)
     assert repair.repair_leaks() == 0
     assert bench.available("supply") == before - units("10")
     bench.time.advance(6)
@@ -104,12 +109,14 @@ def test_a_change_meanwhile_breaks_the_fence(bench: Bench, monkeypatch: pytest.M
     bench.time.advance(QUIET)
     real = repair._facts
 
-    def meanwhile(name: str, session: Any) -> tuple[int, int]:
-        facts = real(name, session)
-        getattr(reserves, change)("supply", units("1"))
-        return facts
-
     with monkeypatch.context() as patch:
+
+        def meanwhile(name: str, session: Any) -> tuple[int, int]:
+            facts = real(name, session)
+            patch.setattr(repair, "_facts", real)
+            reserves.take("supply", units("1")) if change == "take" else give_back("supply", units("1"))
+            return facts
+
         patch.setattr(repair, "_facts", meanwhile)
         assert repair.repair_leaks() == 0
     sign = -1 if change == "take" else 1
@@ -147,9 +154,9 @@ def test_a_return_just_marked_is_waited_for(bench: Bench, monkeypatch: pytest.Mo
     seen: list[int] = []
     real = reserves.give_back
 
-    def late(name: str, amount: int) -> None:
+    def late(name: str, amount: int, begun: reserves.Begun) -> None:
         seen.append(repair.repair_leaks())
-        real(name, amount)
+        real(name, amount, begun)
 
     with monkeypatch.context() as patch:
         patch.setattr(reserves, "give_back", late)

@@ -39,7 +39,7 @@ def test_taking_lowers_what_is_available_and_nothing_else(raw_with_wallet: Raw, 
     assert not reserves.take(name, 1)
     after = row(raw_with_wallet, name)
     assert (to_units(after["available"]), after["version"]) == (0, before["version"] + 1)
-    reserves.give_back(name, everything)
+    reserves.give_back(name, everything, reserves.begin())
     again = row(raw_with_wallet, name)
     again.pop("taken_at")
     assert again == {**before, "version": before["version"] + 2}
@@ -48,7 +48,7 @@ def test_taking_lowers_what_is_available_and_nothing_else(raw_with_wallet: Raw, 
 def test_a_wallet_without_an_account_has_nothing(system: Raw) -> None:
     """No account appears by asking."""
     assert not reserves.take("wlt_none", 1)
-    reserves.give_back("wlt_none", 1)
+    reserves.give_back("wlt_none", 1, reserves.begin())
     assert system.accounts.find_one() is None
 
 
@@ -78,7 +78,7 @@ def test_taking_survives_one_broken_connection(raw_with_wallet: Raw, monkeypatch
     assert to_units(row(raw_with_wallet, WALLET)["available"]) == 80
     cuts.append(AutoReconnect("cut"))
     with pytest.raises(AutoReconnect):
-        reserves.give_back(WALLET, 10)  # not tried again: it had landed
+        reserves.give_back(WALLET, 10, reserves.begin())  # not tried again: it had landed
     assert to_units(row(raw_with_wallet, WALLET)["available"]) == 90
 
 

@@ -1,0 +1,153 @@
+"""A process that freezes between its look at the clock and its act, and wakes after a repair: nothing comes twice."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+
+from getsmart.machine import repair
+from getsmart.services import tick
+from getsmart.stores import batches, reserves, transactions
+from tests.crashes import Crashes
+from tests.money import QUIET, Bench, units
+from tests.support import Answer, unique
+
+
+def frozen(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, module: Any, name: str, meanwhile: Callable[[], Any] = tuple
+) -> list[int]:
+    """The next call of this step comes after a repair, and after `meanwhile`; how many reserves were mended then."""
+    real, mended = getattr(module, name), []
+
+    def late(*arguments: Any, **options: Any) -> Any:
+        monkeypatch.setattr(module, name, real)
+        bench.time.advance(QUIET)
+        mended.append(repair.repair_leaks())
+        meanwhile()
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(module, name, late)
+    return mended
+
+
+def mended_in_the_end(bench: Bench) -> None:
+    """Let the repair find what was set aside once too often."""
+    bench.settle()
+    bench.time.advance(QUIET)
+    tick.run()
+    bench.audit()
+
+
+@pytest.mark.parametrize("kind", ["mint", "transfer", "burn"])
+def test_a_claim_that_froze_before_its_insert_sets_aside_anew(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """The repair took its amount for a leak and gave it back: before anything is sent it is taken once more."""
+    bench.funded("50")
+    name = {"mint": "supply", "transfer": "treasury", "burn": bench.wallet["wallet_id"]}[kind]
+    before = bench.available(name)
+    mended = frozen(bench, monkeypatch, transactions, "insert")
+    answer = {"mint": bench.mint, "transfer": bench.transfer, "burn": bench.burn}[kind]("10")
+    assert (answer.status, answer.data["status"], mended) == (202, "submitted", [1])
+    assert bench.available(name) == before - units("10")
+    mended_in_the_end(bench)
+    assert bench.status(answer) == "confirmed"
+
+
+def test_a_claim_whose_reserve_somebody_else_has_by_then_ends(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last of the supply was given away while it was frozen: nothing is sent, and nothing is given back either."""
+    bench.limit("supply", "15")
+    other: list[Answer] = []
+    frozen(bench, monkeypatch, transactions, "insert", lambda: other.append(bench.mint("10")))
+    answer = bench.mint("10")
+    assert (answer.status, answer.data["status"], bench.status(other[0])) == (202, "failed", "submitted")
+    assert bench.available("supply") == units("5")
+    mended_in_the_end(bench)
+    assert bench.logs() == 1
+
+
+@pytest.mark.parametrize("by", ["retry", "tick"])
+def test_a_claim_that_froze_and_then_died_is_backed_by_who_takes_it_over(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    """Whoever sends a row that nobody has looked after since its insert makes sure of its reserve first."""
+    before, key = bench.available("supply"), unique("key")
+    with monkeypatch.context() as patch:
+        crashes = Crashes(patch)
+        frozen(bench, patch, transactions, "insert")
+        crashes.die("after getsmart.stores.transactions.insert", partial(bench.mint, key=key))
+    assert bench.available("supply") == before
+    bench.time.advance(16)
+    bench.mint(key=key) if by == "retry" else tick.run()
+    assert bench.available("supply") == before - units("10")
+    mended_in_the_end(bench)
+    assert bench.logs() == 1
+
+
+def test_one_that_can_not_be_backed_any_more_is_not_sent(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who takes it over cannot know whether it was sent: unknown, and whatever comes of it, nothing is given back."""
+    bench.limit("supply", "15")
+    with monkeypatch.context() as patch:
+        crashes = Crashes(patch)
+        frozen(bench, patch, transactions, "insert", partial(bench.mint, "10"))
+        call = partial(bench.mint, "10", key="frozen")
+        crashes.die("after getsmart.stores.transactions.insert", call, crossing=2)
+    bench.time.advance(16)
+    answer = bench.mint("10", key="frozen")
+    assert answer.data["status"] == "unknown"
+    assert bench.row(answer)["hold"] == {"name": "supply", "state": "held", "is_void": True}
+    bench.settle()
+    assert (bench.logs(), bench.available("supply")) == (1, units("5"))
+
+
+def test_a_return_that_froze_does_not_come_twice(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The row was marked, the repair gave back: what wakes then and would add it again finds the repair's time."""
+    bench.provider.fault("/v2/app/coin/mint", "failed")
+    before = bench.available("supply")
+    bench.mint()
+    mended = frozen(bench, monkeypatch, reserves, "give_back")
+    bench.settle()
+    assert (mended, bench.available("supply")) == ([1], before)
+    mended_in_the_end(bench)
+
+
+def test_a_twin_that_froze_before_its_return_adds_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who lost the race for a key gives its reserve back, unless a repair did."""
+    key = unique("key")
+    before = bench.available("supply")
+    with monkeypatch.context() as patch:
+        find = transactions.find_by_key
+        patch.setattr(transactions, "find_by_key", lambda *_: patch.setattr(transactions, "find_by_key", find))
+        bench.mint(key=key)
+        patch.setattr(transactions, "find_by_key", lambda *_: patch.setattr(transactions, "find_by_key", find))
+        mended = frozen(bench, patch, reserves, "give_back")
+        assert bench.mint(key=key).status == 202
+    assert (mended, bench.available("supply")) == ([1], before - units("10"))
+    mended_in_the_end(bench)
+
+
+def test_an_airdrop_that_froze_before_its_last_write_is_not_accepted(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The repair interrupts every batch that is being accepted; the same call then accepts it anew."""
+    before = bench.available("supply")
+    body = {"reference": "r", "rows": [{"wallet_id": bench.wallet["wallet_id"], "amount": "10"}]}
+    drop = partial(bench.app.post, "tokens/airdrop", body, key="drop")
+    real = batches.change
+
+    def before_the_last(row: Any, changes: Any, **options: Any) -> Any:
+        if changes.get("status") == "queued":
+            monkeypatch.setattr(batches, "change", real)
+            bench.time.advance(QUIET)
+            assert repair.repair_leaks() == 1
+        return real(row, changes, **options)
+
+    monkeypatch.setattr(batches, "change", before_the_last)
+    assert drop().code == "idempotency_in_progress"
+    assert bench.available("supply") == before
+    bench.time.advance(16)
+    assert drop().status == 202
+    assert bench.available("supply") == before - units("10")
+    bench.settle(6)
+    mended_in_the_end(bench)
