@@ -52,14 +52,14 @@ def test_what_is_empty_opens_too() -> None:
 FILE = seal(os.urandom(200_000))
 
 
-@pytest.mark.parametrize("size", [0, 1, 100, 200, 65_000, 150_000, len(FILE) - 16, len(FILE) - 1])
+@pytest.mark.parametrize("size", [0, 1, 100, 200, 65_000, 150_000, -16, -1])
 def test_a_file_that_is_cut_off_is_refused(size: int) -> None:
-    """Wherever it is cut."""
+    """Wherever it is cut; a negative size counts from the end."""
     with pytest.raises(Refused, match="damaged, cut off, or no backup"):
         unseal(FILE[:size])
 
 
-@pytest.mark.parametrize("place", [0, 50, 120, 180, 300, 70_000, len(FILE) // 2, len(FILE) - 1])
+@pytest.mark.parametrize("place", [0, 50, 120, 180, 300, 70_000, 100_200, -1])
 def test_a_file_with_a_changed_bit_is_refused(place: int) -> None:
     """Wherever it is: in the header, in the middle, in the last byte."""
     damaged = bytearray(FILE)
