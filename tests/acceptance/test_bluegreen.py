@@ -15,7 +15,8 @@ from tests.bluegreen import Load, Town, town, version
 from tests.gateway import wait_for
 
 pytestmark = pytest.mark.timeout(600)
-RULES = {"fewest_calls": 8, "watch_seconds": 2}
+# A machine that others use is slow at times: only what is six times slower is the version's fault here.
+RULES = {"fewest_calls": 8, "watch_seconds": 2, "slower_times": 6}
 BALANCE = "packages/wallets/balance/handler.py"
 FIRST_LINE = r'(    """200 with the balance.*\n)'
 FAILS = "\\1    Request.n = getattr(Request, 'n', 0) + 1\n    if Request.n > 3:\n        raise RuntimeError\n"
