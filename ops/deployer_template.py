@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+from ops.functions import Words
+
 Values = Mapping[str, str]
 
 # The deployer's own reader of env files (the npm package dotenv), letter by letter: `#` ends a value without quotes.
@@ -104,7 +106,7 @@ def _dictionary(inner: str, values: Values, _: Path, missing: Callable[[str], st
     return json.dumps({name: values.get(name) or missing(name) for name in inner.split()}, ensure_ascii=False)
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(Words):
     """YAML as js-yaml 3 reads it: a key stands once, and words such as `on` and `no` are words."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
@@ -117,12 +119,9 @@ class _Loader(yaml.SafeLoader):
 
 
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in known if not tag.endswith((":bool", ":float"))]
-    for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    first: [(tag, pattern) for tag, pattern in known if not tag.endswith(":float")]
+    for first, known in Words.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), [*"tTfF"]
-)
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(

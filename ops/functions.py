@@ -1,5 +1,6 @@
 """The functions of this project, as project.yml declares them and packages/ holds them."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,17 @@ PACKAGES_FOLDER = "packages"
 ENTRY_FILE, HANDLER_FILE = "__main__.py", "handler.py"
 
 Web = Literal["raw", True, False]
+
+
+class Words(yaml.SafeLoader):
+    """YAML in which `on` and `no` are words, as they are to the deployer: truth is only `true` and `false`."""
+
+
+Words.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in known if not tag.endswith(":bool")]
+    for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+Words.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), [*"tTfF"])
 
 
 class ProjectError(Exception):
@@ -76,7 +88,7 @@ def _entries(root: Path) -> list[Path]:
 
 def _declared(root: Path) -> tuple[Function, ...]:
     try:
-        project = yaml.safe_load((root / PROJECT_FILE).read_text(encoding="utf-8"))
+        project = yaml.load((root / PROJECT_FILE).read_text(encoding="utf-8"), Words)  # noqa: S506 - a SafeLoader
         return tuple(
             _function(root, package["name"], entry, _environment(project, package, entry))
             for package in project["packages"]
@@ -87,8 +99,12 @@ def _declared(root: Path) -> tuple[Function, ...]:
 
 
 def _environment(*clauses: Mapping[str, Any]) -> dict[str, str]:
-    """The variables of project, package and function as the platform merges them: the nearest wins."""
-    merged = {name: text for clause in clauses for name, text in (clause.get("environment") or {}).items()}
+    """The variables of project, package and function as the platform merges them: the nearest wins.
+
+    A clause that is one substitution (`$(A B)`, `${<FILE}`) is a text here: only the deployer fills it in.
+    """
+    given = [clause.get("environment") for clause in clauses]
+    merged = {name: text for one in given if isinstance(one, dict) for name, text in one.items()}
     if wrong := [name for name, text in merged.items() if not isinstance(text, str)]:
         raise TypeError(f"environment: {', '.join(wrong)} has to be a string")
     return merged

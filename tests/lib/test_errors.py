@@ -24,7 +24,7 @@ TABLE = {
     429: {"rate_limited"},
     500: {"internal"},
     502: {"provider_rejected"},
-    503: {"provider_unavailable", "database_unavailable", "recovering", "misconfigured"},
+    503: {"provider_unavailable", "database_unavailable", "recovering", "misconfigured", "unavailable"},
     504: {"deadline_exceeded"},
 }
 WAITING_HELPS = {"idempotency_in_progress", "rate_limited", *TABLE[503]}

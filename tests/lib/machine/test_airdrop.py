@@ -269,6 +269,7 @@ def test_twins_make_one_batch(bench: Bench, rows: Rows) -> None:
     bench.audit()
 
 
+@pytest.mark.timeout(300)  # dozens of boundaries, each with its own retry
 def test_killed_anywhere_while_accepting(
     bench: Bench, rows: Rows, small: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
