@@ -23,6 +23,7 @@ from getsmart.errors import GetSmartError, ProviderRejected
 from getsmart.ids import new_id
 from getsmart.machine import settle
 from getsmart.machine.conclude import confirm, end_without_effect
+from getsmart.machine.consent import MINING
 from getsmart.machine.send import HORIZON
 from getsmart.metakeep import client, protocol
 from getsmart.models import MOVES, AuditLine, TransactionRow, changed_by
@@ -81,7 +82,7 @@ def resolve(transaction_id: str, to: To, evidence: Evidence) -> TransactionRow:
     row = transactions.find(transaction_id, None)
     if row is None:
         raise Refused(f"there is no transaction {transaction_id}")
-    if row["status"] != "unknown" or to not in MOVES[row["status"]]:
+    if not _is_nobodys(row) or to not in MOVES[row["status"]]:
         raise Refused(f"{transaction_id} is {row['status']}: only what is unknown is resolved")
     by = {"tx_hash": _by_chain, "provider": _by_provider, "statement": _by_statement}.get(evidence.kind)
     if by is None:
@@ -90,6 +91,12 @@ def resolve(transaction_id: str, to: To, evidence: Evidence) -> TransactionRow:
     if moved is None:
         raise Refused(f"{transaction_id} moved in this moment; look again")
     return moved
+
+
+def _is_nobodys(row: TransactionRow) -> bool:
+    """Whether it moves no more by itself: unknown, or kept from expiring as a restore may have taken its Transfer."""
+    is_over = row["status"] == "awaiting_consent" and clock.now() > row["consent_expires_at"] + MINING
+    return row["status"] == "unknown" or is_over
 
 
 def _by_chain(row: TransactionRow, to: To, evidence: Evidence) -> TransactionRow | None:

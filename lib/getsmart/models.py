@@ -210,6 +210,7 @@ class TransactionRow(TypedDict):
     block_number: NotRequired[int]
     block_hash: NotRequired[str]
     is_unwitnessed: NotRequired[bool]
+    is_held_back: NotRequired[bool]
     reorged_at: NotRequired[datetime]
     explorer_url: NotRequired[str]
     settlement: NotRequired[dict[str, Any]]

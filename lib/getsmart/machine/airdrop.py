@@ -20,7 +20,7 @@ from getsmart.errors import (
 )
 from getsmart.ids import new_id
 from getsmart.machine import ceiling, receipt
-from getsmart.machine.recovery import refuse_while_recovering
+from getsmart.machine.recovery import is_too_late, lost_before, refuse_while_recovering
 from getsmart.metakeep import client, protocol
 from getsmart.models import (
     ISSUANCE,
@@ -215,6 +215,10 @@ def _unfold(batch: BatchRow) -> int:
     rows = batches.find_rows(batch["_id"], batch["unfolded"], UNFOLD)
     owners = wallets.find_many([row["wallet_id"] for row in rows])
     made = [_transaction(batch, row, owners[row["wallet_id"]]) for row in rows]
+    recovery = refuse_while_recovering()
+    for one in made:
+        if is_too_late(lost_before(recovery, one)):
+            one["is_held_back"] = True
     left = to_units(batch["held"]) - sum(to_units(row["amount"]) for row in rows)
     changes = {"status": "running", "unfolded": batch["unfolded"] + len(rows), "held": to_decimal(left)}
 

@@ -4,9 +4,9 @@ The transaction row is the claim: a unique index on (client, path, key) decides 
 was answered is stored with the row and repeated for ever; a claim whose holder died is taken over after its lease.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from getsmart import calls, clock
 from getsmart.errors import (
@@ -20,13 +20,16 @@ from getsmart.errors import (
 )
 from getsmart.ids import new_id
 from getsmart.machine import ceiling, told
-from getsmart.machine.recovery import refuse_while_recovering
+from getsmart.machine.recovery import is_too_late, lost_before, refuse_while_recovering
 from getsmart.machine.send import resend, send
 from getsmart.metakeep import client, protocol
 from getsmart.models import SUPPLY, Accepted, Claim, Kind, Party, TransactionRow
 from getsmart.mongo import to_decimal
 from getsmart.replies import dump_json
 from getsmart.stores import reserves, transactions
+
+if TYPE_CHECKING:
+    from getsmart.breaks import BreakRow
 
 
 class Draft(NamedTuple):
@@ -54,19 +57,22 @@ def place(claim: Claim, draft: Callable[[], Draft]) -> Accepted:
     row = _find(claim)
     if row is not None:
         return _again(claim, row)
-    refuse_while_recovering()
-    return _first(claim, draft())
+    return _first(claim, draft(), refuse_while_recovering())
 
 
 def _find(claim: Claim) -> TransactionRow | None:
     return transactions.find_by_key(claim.caller.client_id, claim.route, claim.idempotency_key)
 
 
-def _first(claim: Claim, draft: Draft) -> Accepted:
+def _first(claim: Claim, draft: Draft, recovery: dict[str, Any]) -> Accepted:
     row = _row(claim, draft)
+    lost = lost_before(recovery, row)
+    if is_too_late(lost):
+        row["is_held_back"], row["is_in_flight"] = True, False
+        del row["send_started_at"]
     counted = ceiling.count(claim.caller, draft.hold, draft.amount)
     begun = reserves.begin()
-    if not reserves.take(draft.hold, draft.amount):
+    if not reserves.take(draft.hold, draft.amount) and not _take_back(lost, draft):
         ceiling.give_back(counted)
         raise SupplyExhausted if draft.hold == SUPPLY else InsufficientBalance
     if begun.is_late():
@@ -84,6 +90,16 @@ def _first(claim: Claim, draft: Draft) -> Accepted:
         raise Internal("an insert met a unique index without a twin") from None
     # Nothing of a claim that froze on its way has left, and its reserve may be gone.
     return _concluded(resend({**row, "is_in_flight": False}) if begun.is_late() else send(row))
+
+
+def _take_back(lost: "Sequence[BreakRow]", draft: Draft) -> bool:
+    """Take what a Transfer from before a restore has taken already, where it may be this very order's."""
+    for one in lost:
+        from getsmart.machine import correct  # only now: after a restore, and where too little is left
+
+        if correct.step_aside(one, draft.hold):
+            return reserves.take(draft.hold, draft.amount)
+    return False
 
 
 def _again(claim: Claim, row: TransactionRow) -> Accepted:

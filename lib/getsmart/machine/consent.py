@@ -17,11 +17,11 @@ from getsmart.chain import FoundTransfer
 from getsmart.errors import InvalidState, ProviderUnavailable
 from getsmart.machine import settle
 from getsmart.machine.conclude import confirm, end_without_effect
-from getsmart.machine.recovery import refuse_while_recovering
+from getsmart.machine.recovery import hold_back, lost_before, refuse_while_recovering
 from getsmart.metakeep import client, protocol
 from getsmart.metakeep.protocol import ProviderRefusal, ProviderStatus
 from getsmart.models import AuditLine, TransactionRow, changed_by
-from getsmart.stores import transactions
+from getsmart.stores import controls, transactions
 
 MINING = timedelta(minutes=2)  # an approval at the last second has to be mined before the chain can show it
 DENIED_MINING = timedelta(seconds=15)  # the same for one that another device gave just before the denial
@@ -110,13 +110,19 @@ def _examine(row: TransactionRow, metakeep_transaction_id: str) -> tuple[Verdict
 
 
 def _dated(row: TransactionRow, tx_hash: str) -> Verdict:
-    """An equal transfer from before this one was asked for is not this one; only the chain knows the order."""
+    """An equal transfer from before this one was asked for is not this one; only the chain knows the order.
+
+    Unless it was asked for before a restore, and is only asked for again: then it may stand before.
+    """
     if not chain.is_configured() or "consent_from_block" not in row:
         return "shown"
     receipt = chain.receipt(tx_hash)
     if receipt is None:
         return "open"
-    return "shown" if receipt.block_number > row["consent_from_block"] else "refuted"
+    if receipt.block_number > row["consent_from_block"]:
+        return "shown"
+    lost = lost_before(controls.read_recovery(), row)
+    return "shown" if any(one["tx_hash"] == tx_hash for one in lost) else "refuted"
 
 
 def _adopt(
@@ -181,6 +187,10 @@ def _search(row: TransactionRow, still_open: Sequence[str]) -> TransactionRow:
         return _settle(row, unclaimed, head, still_open)
     if at < over_at or not _was_read(head, over_at):
         return _wait(row, _LOOK_AGAIN, still_open)
+    lost = lost_before(controls.read_recovery(), row)
+    if lost:
+        hold_back(row, lost)  # what a restore took away may be this very transfer: a person has to say
+        return _wait(row, _LOOK_SELDOM, still_open)
     return _end(row)
 
 

@@ -12,7 +12,7 @@ from pymongo.client_session import ClientSession
 from getsmart import clock, log
 from getsmart.breaks import BreakRow, CorrectionRow, Leg
 from getsmart.errors import DatabaseUnavailable
-from getsmart.models import ISSUANCE, TREASURY
+from getsmart.models import ISSUANCE, SUPPLY, TREASURY
 from getsmart.mongo import to_decimal, transact
 from getsmart.stores import breaks, ledger, reserves
 from getsmart.stores.onchain import reserve_of
@@ -48,6 +48,19 @@ def fall(row: BreakRow, why: str, *, also: Write = _nothing_more) -> BreakRow | 
     if done is not None:
         log.event("break.resolved", break_id=row["_id"], type=row["type"], why=why)
     return done
+
+
+def step_aside(row: BreakRow, account: str) -> bool:
+    """Undo what the break took from an account, for a transaction that may turn out to be its cause.
+
+    The break stays open and is booked again once no transaction can be. False where it took nothing from there.
+    """
+    standing = [Leg(*leg) for leg in row["standing"]]
+    taken = next((leg for leg in standing if reserve_of(leg.origin) == account != SUPPLY), None)
+    if taken is None:
+        return False
+    after = {"standing": [list(leg) for leg in standing if leg != taken], "due": "stand"}
+    return _move(row, [taken.back()], after, (), _nothing_more) is not None
 
 
 def correction(row: BreakRow, number: int, leg: Leg) -> CorrectionRow:

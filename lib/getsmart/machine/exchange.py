@@ -20,10 +20,11 @@ Result = TypeVar("Result")
 
 
 def find_booked(tx_hash: str, log_index: int | None) -> BreakRow | None:
-    """The break that has this Transfer in the books, or None; one at most, as each books it once."""
+    """The break that has this Transfer in the books, or still has to book it, or None; one at most."""
     if log_index is None:
         return None
-    return next((row for row in breaks.find_of_log(tx_hash, log_index) if row["standing"]), None)
+    found = breaks.find_of_log(tx_hash, log_index)
+    return next((row for row in found if row["standing"] or (row["status"] == "open" and "due" in row)), None)
 
 
 def run(row: BreakRow, work: Callable[[ClientSession], Result]) -> Result:

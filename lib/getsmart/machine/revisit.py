@@ -9,7 +9,7 @@ from getsmart.machine import compare, correct, discrepancies, matching
 from getsmart.machine.compare import key_of
 from getsmart.machine.matching import Moments
 from getsmart.models import TransactionRow, is_final
-from getsmart.stores import breaks, controls, onchain, progress
+from getsmart.stores import breaks, controls, onchain, progress, transactions
 
 _BATCH = 500
 _DUE = 100
@@ -94,7 +94,10 @@ def _book(row: BreakRow) -> None:
     else:
         one = _as_transfer(row)
         sides = discrepancies.accounts_of([one])[key_of(one)]
-        if row["type"] != "missing_in_ledger" or not compare.rivals_for(one, sides):
+        cause = onchain.find_settled(row["tx_hash"], row["log_index"])
+        if cause is not None:
+            correct.fall(row, f"it is {cause['_id']}'s")
+        elif row["type"] != "missing_in_ledger" or not compare.rivals_for(one, sides):
             correct.stand(row, matching.legs(*sides, one.amount))
 
 
@@ -115,7 +118,11 @@ def _sweep() -> None:
     """Rows that only MetaKeep has confirmed are looked up; open breaks are held against rows and wallets that came."""
     for row in onchain.find_unwitnessed(clock.now() - matching.HORIZON, _UNWITNESSED):
         compare.look_for(row)
-    opened = [row for row in breaks.find_open(_BATCH) if "log_index" in row]
+    found = breaks.find_open(_BATCH)
+    opened = [row for row in found if "log_index" in row]
+    for raised in found:
+        if raised["type"] == "ambiguous" and "transaction_id" in raised:
+            _is_decided(raised)
     settled = {
         (row["settlement"]["tx_hash"], row["settlement"]["log_index"]): row
         for row in onchain.find_by_hashes(sorted({row["tx_hash"] for row in opened}))
@@ -129,6 +136,13 @@ def _sweep() -> None:
             _move_to_new_wallet(raised)
     if not any(row["type"] == "missing_in_ledger" for row in opened):
         controls.end_shadow()
+
+
+def _is_decided(raised: BreakRow) -> None:
+    """The transaction that was held back has come to its end."""
+    row = transactions.find(raised.get("transaction_id", ""), None)
+    if row is not None and is_final(row["status"]):
+        correct.fall(raised, f"{row['_id']} is {row['status']}")
 
 
 def _move_to_new_wallet(raised: BreakRow) -> None:

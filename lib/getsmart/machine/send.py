@@ -16,7 +16,7 @@ from getsmart.metakeep import client, protocol
 from getsmart.metakeep.protocol import ProviderOutage, ProviderRefusal, ProviderRequest
 from getsmart.models import Status, TransactionRow, needs_consent
 from getsmart.mongo import to_units
-from getsmart.stores import reserves, transactions
+from getsmart.stores import controls, reserves, transactions
 
 HORIZON = timedelta(minutes=15)
 FIRST_POLL = timedelta(seconds=2)
@@ -31,6 +31,8 @@ def send(row: TransactionRow) -> TransactionRow:
 
     Returns the row as it stands now, also when somebody else moved it meanwhile.
     """
+    if "is_held_back" in row:
+        return _hold_back(row)
     request = _request(row)
     try:
         signer = row["request"]["signer"]
@@ -49,6 +51,8 @@ def send(row: TransactionRow) -> TransactionRow:
 
 def resend(row: TransactionRow) -> TransactionRow:
     """Send a queued row whose last call died or was put off; within the horizon, and marked first."""
+    if "is_held_back" in row:
+        return _hold_back(row)
     started = row.get("send_started_at")
     if started is not None and clock.now() - started > HORIZON:
         return _give_up(row, "the horizon for sending again has passed")
@@ -79,6 +83,12 @@ def _is_backed(row: TransactionRow) -> bool:
     return not reserves.was_repaired_since(name, row["created_at"]) or reserves.take(name, to_units(row["amount"]))
 
 
+def _hold_back(row: TransactionRow) -> TransactionRow:
+    from getsmart.machine import recovery  # only after a restore
+
+    return recovery.hold_back(row, recovery.lost_before(controls.read_recovery(), row))
+
+
 def ask_again(row: TransactionRow) -> TransactionRow:
     """The identical request once more for an unknown row that MetaKeep gave no id, as long as that is safe.
 
@@ -86,7 +96,7 @@ def ask_again(row: TransactionRow) -> TransactionRow:
     comes of it proves nothing. Later the chain alone can tell: machine/reconcile.py.
     """
     at, started = clock.now(), row.get("send_started_at", row["created_at"])
-    if at - started > HORIZON or row["request"]["body"] is None:
+    if at - started > HORIZON or row["request"]["body"] is None or "is_held_back" in row:
         return transactions.note(row, {}, gone=("due_at",)) or _current(row)
     noted = transactions.note(row, {"due_at": at + _AGAIN, "attempts": row["attempts"] + 1})
     signer = row["request"]["signer"]
