@@ -104,7 +104,9 @@ def assert_books_are_the_chains(bench: Bench) -> None:
         assert bench.on_chain(wallet["address"]) == (mongo.to_units(account["posted"]) if account else 0)
 
 
-def test_everything_comes_back_and_nothing_twice(bench: Bench, pauses: list[float], key: Callable[[str], str]) -> None:
+def test_everything_comes_back_and_nothing_twice(  # noqa: PLR0915 - one story
+    bench: Bench, pauses: list[float], key: Callable[[str], str]
+) -> None:
     """Ten minutes of every kind of call are lost while callers retry: the same effects, each once, all in the books."""
     bench.catch_up()
     bench.time.advance(1)
