@@ -87,7 +87,8 @@ def gateway(
     return {
         GATEWAY_UP: "1",
         'haproxy_backend_active_servers{proxy="api"}': str(active),
-        'haproxy_backend_total_time_average_seconds{proxy="api"}': str(seconds),
+        'haproxy_backend_queue_time_average_seconds{proxy="api"}': "0",
+        'haproxy_backend_response_time_average_seconds{proxy="api"}': str(seconds),
         'haproxy_frontend_http_responses_total{proxy="public",code="2xx"}': f"+{per_minute[0]}",
         'haproxy_frontend_http_responses_total{proxy="public",code="5xx"}': f"+{per_minute[1]}",
         **{series("haproxy_server_check_status", {**check, "state": state}): str(int(state == (says or "L7OK")))

@@ -12,10 +12,13 @@ from tests.support import Client
 from tests.watch import RULES, alerts, promtool, scrape
 
 ALERTS = alerts()
-HAPROXYS = frozenset({
-    *("haproxy_backend_active_servers", "haproxy_backend_total_time_average_seconds"),
-    *("haproxy_frontend_http_responses_total", "haproxy_server_check_status"),
-})  # fmt: skip
+HAPROXYS = {
+    "haproxy_backend_active_servers",
+    "haproxy_backend_queue_time_average_seconds",
+    "haproxy_backend_response_time_average_seconds",
+    "haproxy_frontend_http_responses_total",
+    "haproxy_server_check_status",
+}
 
 
 def metrics_in(text: str) -> set[str]:

@@ -1,11 +1,14 @@
 """GET /ops/metrics: what an operator watches."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from bson import Decimal128
 from prometheus_client.parser import text_string_to_metric_families
 
-from getsmart.stores import deliveries
+from getsmart import clock, config
+from getsmart.stores import deliveries, failures
 from getsmart.stores import keys as key_store
 from tests.edge import Door, MakeClient, Raw, assert_plain_main, assert_refused, check, common
 from tests.hooks import happen, post, subscribe
@@ -96,3 +99,38 @@ def test_webhooks(app: Client, system: Raw, receiver: Receiver, time: Time) -> N
     assert seen["getsmart_webhook_deliveries_dead", ""] == 0
     deliveries.bury(good["endpoint_id"])
     assert metrics(app)["getsmart_webhook_deliveries_dead", ""] == 1
+
+
+def test_a_version_of_any_letters_is_a_label(
+    app: Client, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]
+) -> None:
+    """What is special in the format is escaped."""
+    version = 'a "quoted" \\ v1'
+    monkeypatch.setenv("APP_VERSION", version)
+    config.forget()
+    assert metrics(app)["getsmart_build_info", version] == 1
+
+
+def test_verdicts_failures_and_what_was_saved(app: Client, system: Raw) -> None:
+    """1 while an invariant holds; failures by code; the age of a backup, if there was one."""
+    seen = metrics(app)
+    assert seen["getsmart_invariant_holds", "I2"] == seen["getsmart_invariant_holds", "I3"] == 1
+    assert ("getsmart_backup_age_seconds", "") not in seen
+    line = {"at": clock.to_wire(clock.now()), "event": "request", "code": "internal"}
+    failures.keep([line, line])
+    system.controls.update_one({"_id": "books"}, {"$inc": {"burned": Decimal128("1")}})
+    system.controls.insert_one({"_id": "backup", "finished_at": clock.now() - timedelta(seconds=90)})
+    seen = metrics(app)
+    assert seen["getsmart_invariant_holds", "I2"] == 1
+    assert seen["getsmart_invariant_holds", "I3"] == 0
+    assert seen["getsmart_failures_recent", "internal"] == 2
+    assert 90 <= seen["getsmart_backup_age_seconds", ""] < 120
+    assert 0 <= seen["getsmart_database_read_seconds", ""] < 10
+
+
+def test_nothing_secret_is_told(bench: Bench) -> None:
+    """I6: neither key, e-mail address nor anybody's name is a label or a value."""
+    bench.mint()
+    text = bench.app.get(PATH).text
+    assert "@" not in text
+    assert (bench.app.token or "").split("_")[-1] not in text
