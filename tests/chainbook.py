@@ -1,6 +1,9 @@
 """What tests of reconciliation share: Transfers that nobody ordered, rows that are as good as settled, the breaks."""
 
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import requests
 
 from getsmart import clock, mongo
 from getsmart.amounts import UNIT
@@ -13,12 +16,18 @@ from tests.rows import make_row
 
 ZERO = "0x" + "0" * 40
 OUTSIDE = "0x" + "e5" * 20
+_MOST_ORDERS = 5_000  # in one request
 
 
 def on_chain(bench: Bench, *movements: tuple[str, str, int]) -> list[Row]:
     """Mine Transfers (sender, recipient, base units) that no request stands behind; where they are."""
     orders = [{"sender": one[0], "recipient": one[1], "amount": str(one[2])} for one in movements]
-    mined: list[Row] = bench.provider.private("transfers", transfers=orders)["transfers"] if orders else []
+    mined: list[Row] = []
+    for start in range(0, len(orders), _MOST_ORDERS):
+        url = f"{bench.provider.base_url}/_sandbox/transfers"
+        answer = requests.post(url, json={"transfers": orders[start : start + _MOST_ORDERS]}, timeout=120)
+        assert answer.ok, answer.text
+        mined += answer.json()["transfers"]
     assert not any(one["failure"] for one in mined), mined
     return mined
 
@@ -47,30 +56,11 @@ def unknown_row(bench: Bench, units: int = UNIT, **changes: Any) -> TransactionR
     return row
 
 
-def confirmed_row(bench: Bench, mined: Row, units: int = UNIT, **changes: Any) -> TransactionRow:
+def confirmed_row(bench: Bench, mined: Row, units: int = UNIT) -> TransactionRow:
     """A mint that is booked as settled by what was mined."""
-    at = clock.now()
-    row = make_row(
-        status="confirmed",
-        amount=to_decimal(units),
-        target={
-            "account": bench.wallet["wallet_id"],
-            "wallet_id": bench.wallet["wallet_id"],
-            "address": bench.wallet["address"],
-        },
-        hold={"name": "supply", "state": "settled"},
-        timeline=[{"status": status, "at": at} for status in ("queued", "submitted", "confirmed")],
-        tx_hash=mined["tx_hash"],
-        block_number=mined["block_number"],
-        block_hash=mined["block_hash"],
-        settlement={"tx_hash": mined["tx_hash"], "log_index": 0},
-        is_unsummed=True,
-        **changes,
-    )
-    row["request"]["body"] = None
-    for name in ("incoming_wallet_id", "due_at"):
-        del row[name]  # type: ignore[misc]
-    row["outbox"] = []
+    row = cast(TransactionRow, {**settled_row(bench.wallet, mined, units), "is_unsummed": True})
+    steps: Any = [{**row, "status": step["status"]} for step in row["timeline"]]
+    row["outbox"] = [transactions.event_of(step) for step in steps]
     assert reserves.take("supply", units)
     mongo.database().transactions.insert_one({**row})
     mongo.transact(lambda session: ledger.post(row, session=session))
@@ -96,3 +86,65 @@ def external(bench: Bench) -> int:
     """What is booked against the world outside, by its entries."""
     entries = bench.raw.entries.find({"account": "external"})
     return sum(mongo.to_units(row["amount"]) * (1 if row["direction"] == "credit" else -1) for row in entries)
+
+
+@dataclass
+class Seeder:
+    """Writes confirmed mints into the books by the thousand, as so many confirmations would have left them."""
+
+    bench: Bench
+    _accounts: dict[str, tuple[int, int]] = field(default_factory=dict)  # wallet -> (sequence, balance)
+    _rows: list[Row] = field(default_factory=list)
+    _entries: list[Row] = field(default_factory=list)
+    _units: int = 0
+
+    def add(self, wallet: Row, mined: Row, units: int) -> str:
+        """One mint that the books say is settled by what was mined; its id."""
+        row = settled_row(wallet, mined, units)
+        self._rows.append(row)
+        sequence, balance = self._accounts.get(wallet["wallet_id"]) or self._known(wallet["wallet_id"])
+        sequence, balance = self._accounts[wallet["wallet_id"]] = sequence + 1, balance + units
+        shared = {"transaction_id": row["_id"], "amount": row["amount"], "at": row["updated_at"]}
+        self._entries.append({"_id": f"{row['_id']}:debit", "account": "issuance", "direction": "debit", **shared})
+        place = {"account_sequence": sequence, "balance_after": to_decimal(balance)}
+        credit = {"account": wallet["wallet_id"], "direction": "credit", **shared, **place}
+        self._entries.append({"_id": f"{row['_id']}:credit", **credit})
+        self._units += units
+        return str(row["_id"])
+
+    def _known(self, wallet_id: str) -> tuple[int, int]:
+        account = self.bench.raw.accounts.find_one({"_id": wallet_id})
+        return (account["sequence"], mongo.to_units(account["posted"])) if account else (0, 0)
+
+    def write(self) -> None:
+        """Everything that was added, and the sums of it."""
+        raw = self.bench.raw
+        for name, rows in (("transactions", self._rows), ("entries", self._entries)):
+            for start in range(0, len(rows), 1_000):
+                raw[name].insert_many(rows[start : start + 1_000])
+        for wallet_id, (sequence, balance) in self._accounts.items():
+            sums = {"posted": to_decimal(balance), "available": to_decimal(balance), "version": 0}
+            raw.accounts.replace_one(
+                {"_id": wallet_id}, {"sequence": sequence, **sums, "moved_at": clock.now()}, upsert=True
+            )
+        given = {"issuance": to_decimal(-self._units), "wallets": to_decimal(self._units)}
+        raw.controls.update_one({"_id": "books"}, {"$inc": {**given, "transactions": len(self._rows)}})
+        raw.controls.update_one({"_id": "supply"}, {"$inc": {"available": to_decimal(-self._units)}})
+
+
+def settled_row(wallet: Row, mined: Row, units: int) -> Row:
+    """The row of a mint into a wallet that was settled by what was mined."""
+    at = clock.now()
+    row: Row = {**make_row(status="confirmed", amount=to_decimal(units))}
+    row |= {
+        "target": {"account": wallet["wallet_id"], "wallet_id": wallet["wallet_id"], "address": wallet["address"]},
+        "hold": {"name": "supply", "state": "settled"},
+        "timeline": [{"status": status, "at": at} for status in ("queued", "submitted", "confirmed")],
+        "settlement": {"tx_hash": mined["tx_hash"], "log_index": 0},
+        "outbox": [],
+        **{name: mined[name] for name in ("tx_hash", "block_number", "block_hash")},
+    }
+    row["request"]["body"] = None
+    for name in ("incoming_wallet_id", "due_at"):
+        del row[name]
+    return row

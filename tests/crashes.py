@@ -1,18 +1,19 @@
 """Dying at every boundary: before and after each step that writes or leaves the process."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
 import pytest
 
 from getsmart import chain
-from getsmart.machine import airdrop, conclude
+from getsmart.machine import airdrop, conclude, correct, exchange
 from getsmart.metakeep import client
 from getsmart.outbound.post import Line
 from getsmart.stores import (
     batches,
+    breaks,
     ceilings,
     controls,
     deliveries,
@@ -20,6 +21,8 @@ from getsmart.stores import (
     events,
     inbound,
     ledger,
+    onchain,
+    progress,
     reserves,
     transactions,
 )
@@ -72,18 +75,37 @@ STEPS: list[tuple[ModuleType | type, str]] = [
     (controls, "observe"),
 ]
 
+# Of reading the chain: what breaks write, beside what it shares with the rest.
+RECONCILING: list[tuple[ModuleType | type, str]] = [
+    *STEPS,
+    (reserves, "watch"),
+    (breaks, "insert"),
+    (breaks, "change"),
+    (breaks, "sight"),
+    (breaks, "lose_sight"),
+    (breaks, "look_again"),
+    (progress, "advance"),
+    (progress, "note"),
+    (progress, "remember"),
+    (onchain, "annotate"),
+    (correct, "transact"),
+    (exchange, "transact"),
+    (ledger, "correct"),
+    (controls, "end_recovery"),
+]
+
 
 class Crashes:
     """Notes each boundary that is crossed, and ends the process at the one it is armed for."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Every step of STEPS is watched until the test ends."""
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, steps: Sequence[tuple[ModuleType | type, str]] = STEPS) -> None:
+        """Every one of the steps is watched until the test ends."""
         self._armed: str | None = None
         self._left = 0
         self._is_dead = False
         self._lock = threading.Lock()
         self.crossed: list[str] = []
-        for module, name in STEPS:
+        for module, name in steps:
             monkeypatch.setattr(module, name, self._watched(f"{module.__name__}.{name}", getattr(module, name)))
 
     def boundaries(self, work: Callable[[], Any]) -> list[str]:

@@ -1,0 +1,123 @@
+"""Reconciliation that dies at any boundary is finished by the next one: each Transfer is booked once."""
+
+import contextlib
+from collections.abc import Callable
+
+import pytest
+
+from getsmart.amounts import UNIT
+from getsmart.errors import Internal
+from getsmart.machine import reconcile, repair
+from getsmart.machine.conclude import confirm
+from getsmart.models import SUPPLY
+from getsmart.services import tick
+from getsmart.stores import controls, transactions
+from ops.verification import verify
+from tests.chainbook import OUTSIDE, ZERO, confirmed_row, found, on_chain, reconciled, unknown_row
+from tests.crashes import RECONCILING, Crashes
+from tests.money import BEYOND_LEASES, QUIET, Bench
+
+SWEPT = 31.0  # what is rare is looked at every 30 s
+
+
+@pytest.fixture
+def crashes(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Crashes:
+    """A process that can die anywhere."""
+    bench.catch_up()
+    return Crashes(monkeypatch, RECONCILING)
+
+
+def die_everywhere(bench: Bench, crashes: Crashes, prepare: Callable[[], object]) -> int:
+    """Prepare and reconcile once undisturbed, then once for each boundary, killed there; how many there were."""
+    prepare()
+    bench.time.advance(SWEPT)
+    boundaries = crashes.boundaries(reconciled)
+    for boundary in boundaries:
+        prepare()
+        bench.time.advance(SWEPT)
+        crashes.die(boundary, lambda: reconcile.run(60.0))
+        bench.time.advance(BEYOND_LEASES + 25)
+        reconciled()
+        bench.time.advance(QUIET)  # what leaked is mended, and what found too little is booked then
+        repair.repair_leaks()
+        reconciled()
+    return len(boundaries) + 1
+
+
+def all_is_well(bench: Bench) -> None:
+    """What leaked is mended, and every promise of the books holds."""
+    bench.time.advance(QUIET)
+    tick.run()
+    bench.time.advance(QUIET)
+    tick.run()
+    assert not list(verify(lambda _name, _number: None))
+    bench.audit_of_books()
+
+
+def test_a_foreign_mint_is_booked_once(bench: Bench, crashes: Crashes) -> None:
+    """Killed before or after each write: one break, its movements once, the supply less by it once."""
+    free = bench.available(SUPPLY)
+    times = die_everywhere(bench, crashes, lambda: on_chain(bench, (ZERO, bench.wallet["address"], UNIT)))
+    all_is_well(bench)
+    assert len(found(bench)["missing_in_ledger"]) == times > 15
+    assert bench.balance()["posted"] == bench.balance()["available"] == str(times)
+    assert bench.available(SUPPLY) == free - times * UNIT
+    assert bench.on_chain() == times * UNIT
+
+
+@pytest.mark.long
+def test_what_left_a_wallet_is_booked_once(bench: Bench, crashes: Crashes) -> None:
+    """The same for a holder's own transfer: what was set aside by a process that died comes back."""
+    bench.funded("100")
+    times = die_everywhere(bench, crashes, lambda: on_chain(bench, (bench.wallet["address"], OUTSIDE, UNIT)))
+    all_is_well(bench)
+    assert len(found(bench)["missing_in_ledger"]) == times
+    assert bench.balance()["posted"] == bench.balance()["available"] == str(100 - times)
+
+
+@pytest.mark.long
+def test_a_reorganisation_is_booked_back_once(bench: Bench, crashes: Crashes) -> None:
+    """Its row, its entries and its event are one."""
+
+    def prepare() -> None:
+        (mined,) = on_chain(bench, (ZERO, bench.wallet["address"], UNIT))
+        confirmed_row(bench, mined)
+        reconciled()
+        bench.provider.private("reorg", depth=1)
+
+    times = die_everywhere(bench, crashes, prepare)
+    all_is_well(bench)
+    assert len(found(bench)["reorged"]) == times
+    assert bench.raw.events.count_documents({"type": "transaction.reorged"}) == times
+    assert bench.balance()["posted"] == "0"
+
+
+@pytest.mark.long
+def test_a_transaction_takes_its_breaks_place_once(bench: Bench, crashes: Crashes) -> None:
+    """Killed while it is confirmed in the place of what was booked for want of it: the next try has all of it."""
+
+    def prepared() -> Callable[[], object]:
+        row = unknown_row(bench)
+        bench.time.advance(2 * 3600)
+        (mined,) = on_chain(bench, (ZERO, bench.wallet["address"], UNIT))
+        reconciled()
+        evidence = {"tx_hash": mined["tx_hash"], "settlement": {"tx_hash": mined["tx_hash"], "log_index": 0}}
+        return lambda: confirm(transactions.find(row["_id"], None) or row, evidence, None)
+
+    boundaries = crashes.boundaries(prepared())
+    assert "before getsmart.machine.exchange.transact" in boundaries
+    for boundary in boundaries:
+        work = prepared()
+        crashes.die(boundary, work)
+        with contextlib.suppress(Internal):  # it had been committed
+            work()
+    all_is_well(bench)
+    assert found(bench) == {}
+    assert bench.balance()["posted"] == bench.balance()["available"] == str(len(boundaries) + 1)
+
+
+def test_a_recovery_ends_once_and_for_good(bench: Bench, crashes: Crashes) -> None:
+    """Killed anywhere, the next run ends it."""
+    times = die_everywhere(bench, crashes, lambda: controls.set_recovering(is_recovering=True))
+    assert times > 3
+    assert not controls.is_recovering()
