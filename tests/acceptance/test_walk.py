@@ -91,6 +91,7 @@ def test_health_has_every_check(running: System) -> None:
         "tick_age",
         "I2",
         "I3",
+        "I7",
         "oldest_undelivered",
     }
     assert set(health.json()["data"]["checks"]) == names

