@@ -14,7 +14,9 @@ _ID = re.compile(r"\b(wlt|txn|bat|whe|evt|dlv|key|req)_[0-9A-HJKMNP-TV-Z]{26}\b|
 _UUID = re.compile(r"\b[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}\b")
 _TIME = re.compile(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z")
 # When it was, on which connection, under which id: not what was answered.
-_NOT_COMPARED = frozenset({"date", "server", "x-request-id", "x-openwhisk-activation-id", "ratelimit-reset"})
+_NOT_COMPARED = frozenset(
+    {"date", "server", "x-request-id", "x-openwhisk-activation-id", "ratelimit-reset", "traceparent"}
+)
 _MOST_BYTES = 786_432
 
 
