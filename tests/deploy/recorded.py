@@ -20,6 +20,7 @@ STRANGER = SigningKey(12)
 TOLD = body_of("some-transaction")
 _MASKS = (
     (re.compile(r"\b(wlt|txn|evt|key|req)_[0-9A-HJKMNP-TV-Z]{26}\b"), r"\1_ID"),
+    (re.compile(r"\b00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\b"), "TRACE"),
     (re.compile(r"\b\d{4}-\d\d-\d\dT[\d:.]+Z"), "TIME"),
     (re.compile(r"\b0x[0-9A-Fa-f]{40}(?:[0-9A-Fa-f]{24})?\b"), "0xHEX"),
     (re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b"), "UUID"),
