@@ -133,7 +133,7 @@ def unpacked(uploads: Uploads, staged: Path, tmp_path_factory: pytest.TempPathFa
     for function in functions.load(staged):
         action = uploads.actions[function.route]
         archive(action).extractall(folder / function.route)
-        given = tuple(parameter["key"] for parameter in action["parameters"])
+        given = {parameter["key"]: f"${{{parameter['key']}}}" for parameter in action["parameters"]}
         web: functions.Web = "raw" if annotations(action)["raw-http"] else bool(annotations(action)["web-export"])
         limits = action["limits"]
         found.append(
