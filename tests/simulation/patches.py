@@ -142,8 +142,11 @@ class _Pool:
 
     scheduler: Scheduler
 
-    def __init__(self, _most: int = 1) -> None:
+    def __init__(
+        self, _most: int = 1, *, initializer: Callable[..., Any] | None = None, initargs: tuple[Any, ...] = ()
+    ) -> None:
         self._begun: list[_Future] = []
+        self._begin = (lambda: initializer(*initargs)) if initializer else (lambda: None)
 
     def submit(self, task: Callable[..., Any], *arguments: Any) -> _Future:
         """Begin with a task."""
@@ -154,7 +157,12 @@ class _Pool:
             return future
         parent.children += 1
         name = f"{parent.name}.{parent.children}"
-        self.scheduler.spawn(name, lambda: future.work(lambda: task(*arguments)), parent.process)
+
+        def live() -> None:
+            self._begin()
+            future.work(lambda: task(*arguments))
+
+        self.scheduler.spawn(name, live, parent.process)
         return future
 
     def map(self, task: Callable[..., Any], *sources: Iterable[Any]) -> Iterator[Any]:
