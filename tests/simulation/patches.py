@@ -18,8 +18,11 @@ from typing import Any, Self
 import pymongo._csot
 import pymongo.client_session_shared
 import pymongo.common
+import pymongo.helpers_shared
+import pymongo.network_layer
 import pymongo.synchronous.client_session
 import pymongo.synchronous.mongo_client
+import pymongo.synchronous.pool
 import tenacity.nap
 import tenacity.wait
 
@@ -28,10 +31,15 @@ from getsmart import clock, log
 from tests.money import Killed
 from tests.simulation.scheduler import Scheduler
 
+# All that compare a moment with a deadline of `_csot`: one that did so by real time would find each one over, on a
+# machine that has been up for longer than a run has gone on for.
 _DRIVER = (
     pymongo._csot,
+    pymongo.helpers_shared,
+    pymongo.network_layer,
     pymongo.synchronous.client_session,
     pymongo.synchronous.mongo_client,
+    pymongo.synchronous.pool,
 )
 
 

@@ -18,6 +18,7 @@ from getsmart.machine import told
 from getsmart.metakeep import client as provider_client
 from getsmart.models import EXTERNAL, ISSUANCE
 from getsmart.mongo import to_decimal, to_units
+from getsmart.stores import failures
 from local.database import EmbeddedDatabase
 from ops import keys, migrations
 from serving.loader import Context, Loaded
@@ -144,7 +145,7 @@ class World:
 
     def forget(self) -> None:
         """What warm processes remember."""
-        for one in (auth, limits, told, config):
+        for one in (auth, limits, told, config, failures):
             one.forget()
 
     def begin(self, plan: Plan, seed: object) -> None:
