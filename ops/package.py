@@ -150,8 +150,11 @@ def contents(function: Function) -> dict[str, Path]:
     return found
 
 
-def pack(function: Function, target: Path) -> Package:
-    """Write the zip of a function, and say what is in it. Raises PackageError for a file that must not be there."""
+def pack(function: Function, target: Path, kind: Kind | None = None) -> Package:
+    """Write the zip of a function, and say what is in it. Raises PackageError for a file that must not be there.
+
+    `kind` is found out where it is not known yet.
+    """
     files = contents(function)
     for problem in deployer_files.packed_problems(files):
         raise PackageError(f"{function.route}: {problem}")
@@ -159,17 +162,19 @@ def pack(function: Function, target: Path) -> Package:
         for name, path in files.items():
             archive.write(path, name)
     size = sum(path.stat().st_size for path in files.values())
-    return Package(function, kind_of(function), target, tuple(files), size, target.stat().st_size)
+    return Package(function, kind or kind_of(function), target, tuple(files), size, target.stat().st_size)
 
 
 def pack_all(folder: Path, root: Path = ROOT) -> list[Package]:
     """Pack every function into `folder`, all from one build."""
 
-    def packed(function: Function) -> Package:
-        return pack(function, folder / f"{function.package}-{function.name}.zip")
+    def packed(function: Function, kind: Kind) -> Package:
+        return pack(function, folder / f"{function.package}-{function.name}.zip", kind)
 
+    found = functions.load(root)
+    kinds = [kind_of(function) for function in found]  # here: Python 3.11 may fail to parse in several threads at once
     with building(root, shared=True), ThreadPoolExecutor() as threads:  # compressing is most of it, and runs beside
-        return list(threads.map(packed, functions.load(root)))
+        return list(threads.map(packed, found, kinds))
 
 
 def problems(packages: Sequence[Package], root: Path = ROOT) -> list[str]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,14 @@ def test_status_up_status(empty: Raw, capsys: pytest.CaptureFixture[str]) -> Non
     assert migrations.main(["status"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[:2] for line in lines] == [[revision, "applied"] for revision in REVISIONS]
+
+
+def test_every_collection_is_made_by_a_migration(system: Raw) -> None:
+    """Whatever the library names is there before a first write: none is made while calls are answered."""
+    stores = (VERSIONS.parent.parent / "lib/getsmart").rglob("*.py")
+    named = {name for path in stores for name in re.findall(r"database\(\)\.([a-z_]+)\b", path.read_text())}
+    assert named - {"get_collection", "client", "command"} <= set(system.list_collection_names())
+    assert {"sequences", "transactions"} <= named
 
 
 def test_genesis_is_booked_once(environment: dict[str, str], empty: Raw) -> None:
