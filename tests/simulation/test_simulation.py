@@ -6,8 +6,7 @@ import pytest
 from tests.simulation.crew import Crew, crew
 from tests.simulation.scenarios import SCENARIOS
 
-# Long until the simulated world begins again after the last changes of recovery and claims.
-pytestmark = [pytest.mark.timeout(900), pytest.mark.long]
+pytestmark = pytest.mark.timeout(900)
 
 _NEW_SEEDS = 200
 

@@ -40,10 +40,11 @@ def create(caller: Caller, url: str, event_types: Sequence[str] | None) -> dict[
         "audit": [caller.audit("create", at)],
     }
     secret = _newest_secret(row)
-    if not endpoints.insert(row):
+    made = endpoints.insert(row)
+    if made is None:
         raise LimitExceeded(message=f"A client has at most {MOST_ENDPOINTS} endpoints.")
     told.forget()
-    return {**objects.endpoint(row), "secret": secret}
+    return {**objects.endpoint(made), "secret": secret}
 
 
 def page(caller: Caller, asked: Page) -> dict[str, Any]:

@@ -17,16 +17,21 @@ _MOST_OUTCOMES = 100
 _MOST_LINES = 50
 
 
-def insert(row: EndpointRow) -> bool:
-    """Keep a new endpoint in a free slot of its client; False when there is none."""
+def insert(row: EndpointRow) -> EndpointRow | None:
+    """Keep a new endpoint in a free slot of its client, and return it; None when there is none.
+
+    It is made when the database says: by the clock of a process that froze on its way, events would seem to be later
+    that were numbered while it was not there yet.
+    """
+    content = {name: value for name, value in row.items() if name not in {"_id", "created_at"}}
     for slot in range(MOST_ENDPOINTS):
+        made = {"$setOnInsert": {**content, "slot": slot}, "$currentDate": {"created_at": True}}
         try:
-            again(lambda slot=slot: database().endpoints.insert_one({**row, "slot": slot}))  # type: ignore[misc]
+            again(lambda made=made: database().endpoints.update_one({"_id": row["_id"]}, made, upsert=True))  # type: ignore[misc]
         except DuplicateKeyError:
-            if database().endpoints.find_one({"_id": row["_id"]}, {"_id": 1}) is None:
-                continue
-        return True
-    return False
+            continue
+        return find(row["_id"], None)
+    return None
 
 
 def find(endpoint_id: str, client_id: str | None) -> EndpointRow | None:
