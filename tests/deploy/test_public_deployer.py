@@ -24,6 +24,7 @@ from ops.deployer_template import parse, render
 from ops.functions import Function
 from serving.gateway import Callee, Gateway, in_process
 from serving.isolated import Isolation
+from serving.unpack import building
 from tests.deploy.recorded import Line, Story
 from tests.deploy.stand_in import AUTH, NAMESPACE, TOKEN, ApiHost, Uploads
 from tests.support import Client, load
@@ -216,13 +217,14 @@ def test_the_trigger_is_recorded(uploads: Uploads) -> None:
 
 def test_every_zip_holds_what_package_says(uploads: Uploads, unpacked: list[Function], staged: Path) -> None:
     """Name by name and byte by byte: the lists of `./doit package`, and nothing undeclared."""
-    here = {function.route: function for function in functions.load()}
+    with building(shared=True):
+        here = {function.route: sorted(package.contents(function)) for function in functions.load()}
     there = {function.route: function for function in functions.load(staged)}
     for function in unpacked:
         names = archive(uploads.actions[function.route]).namelist()
         wanted = package.contents(there[function.route])
         assert sorted(names) == sorted(wanted)
-        assert sorted(names) == sorted(package.contents(here[function.route]))
+        assert sorted(names) == here[function.route]
         differ = [name for name in names if (function.path / name).read_bytes() != wanted[name].read_bytes()]
         assert differ == []
 
