@@ -92,8 +92,14 @@ def database() -> Database[Document]:
     connected = client()
     if not connected.topology_description.has_writable_server():
         _ = connected.is_primary  # waits for a server: an operation would do so for its whole timeoutMS
-    return connected.get_database(
-        config.read(config.DatabaseSettings).name,
+    return _database(os.getpid(), config.read(config.DatabaseSettings).name)
+
+
+@cache
+def _database(process_id: int, name: str) -> Database[Document]:
+    """Made once, as its client is: to make it, with its options, costs a read as much as its log line does."""
+    return _client(process_id).get_database(
+        name,
         codec_options=CodecOptions(tz_aware=True),
         write_concern=WriteConcern("majority"),
         read_concern=ReadConcern("majority"),
@@ -105,6 +111,7 @@ def forget() -> None:
     if _client.cache_info().currsize:
         client().close()
     _client.cache_clear()
+    _database.cache_clear()
 
 
 def transact(work: Callable[[ClientSession], Result]) -> Result:

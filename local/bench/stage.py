@@ -2,8 +2,9 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,11 @@ class Stage:
             raise RuntimeError(f"{route} answered {result['statusCode']}: {result['body'][:300]}")
         data: dict[str, Any] = json.loads(result["body"])["data"]
         return data
+
+    def bare_call(self, route: str, event: dict[str, Any]) -> Callable[[], object]:
+        """The function's own work for that event, again and again: without what the platform does around it."""
+        function = self._functions[route]
+        return partial(function.main(), event, function.context())
 
     def wallet(self, number: int) -> str:
         """A wallet of that person."""
