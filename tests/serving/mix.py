@@ -13,6 +13,7 @@ import requests
 _ID = re.compile(r"\b(wlt|txn|bat|whe|evt|dlv|key|req)_[0-9A-HJKMNP-TV-Z]{26}\b|\b0x[0-9a-fA-F]{40,64}\b")
 _UUID = re.compile(r"\b[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}\b")
 _TIME = re.compile(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z")
+_TRACE = re.compile(r"\b00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]\b")  # a header, and so in the body of a call with .json
 # When it was, on which connection, under which id: not what was answered.
 _NOT_COMPARED = frozenset(
     {"date", "server", "x-request-id", "x-openwhisk-activation-id", "ratelimit-reset", "traceparent"}
@@ -67,7 +68,7 @@ def _comparable(reply: requests.Response, seen: dict[str, str]) -> Any:
 
 
 def _anonymous(text: str, seen: dict[str, str]) -> str:
-    text = _TIME.sub("<time>", text)
+    text = _TRACE.sub("<trace>", _TIME.sub("<time>", text))
     for pattern in (_ID, _UUID):
         text = pattern.sub(lambda match: seen.setdefault(match[0], f"<id {len(seen)}>"), text)
     return text
