@@ -90,7 +90,8 @@ def _move(
         return None
     begun = reserves.begin()
     taken = [name for name in (reserve_of(leg.origin) for leg in legs) if name]
-    if not _take(taken, units, begun):
+    # A repair of a moment ago would end this, and keep what is taken until the next repair, for ever.
+    if any(reserves.was_repaired_since(name, begun.at) for name in taken) or not _take(taken, units, begun):
         return None
     freed = [name for name in (freed_by(leg) for leg in legs) if name]
     for name in freed:

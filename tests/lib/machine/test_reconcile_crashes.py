@@ -40,6 +40,7 @@ def die_everywhere(bench: Bench, crashes: Crashes, prepare: Callable[[], object]
         reconciled()
         bench.time.advance(QUIET)  # what leaked is mended, and what found too little is booked then
         repair.repair_leaks()
+        bench.time.advance(SWEPT)  # a repair of a moment ago is waited out
         reconciled()
     return len(boundaries) + 1
 
@@ -65,7 +66,22 @@ def test_a_foreign_mint_is_booked_once(bench: Bench, crashes: Crashes) -> None:
     assert bench.on_chain() == times * UNIT
 
 
-@pytest.mark.long
+def test_what_a_repair_has_mended_is_taken_again(bench: Bench, crashes: Crashes) -> None:
+    """What leaked was all the wallet had: right after its repair nothing is taken, half a minute later it is booked."""
+    bench.funded("1")
+    on_chain(bench, (bench.wallet["address"], OUTSIDE, UNIT))
+    crashes.die("after getsmart.stores.reserves.take", lambda: reconcile.run(60.0))
+    bench.time.advance(QUIET)
+    assert repair.repair_leaks() == 1
+    for _ in range(3):
+        reconciled()
+        assert bench.balance()["available"] == "1"
+    bench.time.advance(SWEPT)
+    reconciled()
+    assert bench.balance()["posted"] == bench.balance()["available"] == "0"
+    all_is_well(bench)
+
+
 def test_what_left_a_wallet_is_booked_once(bench: Bench, crashes: Crashes) -> None:
     """The same for a holder's own transfer: what was set aside by a process that died comes back."""
     bench.funded("100")
@@ -75,7 +91,6 @@ def test_what_left_a_wallet_is_booked_once(bench: Bench, crashes: Crashes) -> No
     assert bench.balance()["posted"] == bench.balance()["available"] == str(100 - times)
 
 
-@pytest.mark.long
 def test_a_reorganisation_is_booked_back_once(bench: Bench, crashes: Crashes) -> None:
     """Its row, its entries and its event are one."""
 
@@ -92,7 +107,6 @@ def test_a_reorganisation_is_booked_back_once(bench: Bench, crashes: Crashes) ->
     assert bench.balance()["posted"] == "0"
 
 
-@pytest.mark.long
 def test_a_transaction_takes_its_breaks_place_once(bench: Bench, crashes: Crashes) -> None:
     """Killed while it is confirmed in the place of what was booked for want of it: the next try has all of it."""
 
