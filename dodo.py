@@ -109,7 +109,7 @@ def task_logs() -> Task:
 
 
 def task_migrate() -> Task:
-    """the database's indexes, validators and first entries: migrate status | up | down | new NAME"""
+    """the database's schema: migrate status | history | up [--contract] [--dry-run] | down [--dry-run] | new NAME"""
     return program("ops.migrations")
 
 

@@ -280,6 +280,7 @@ class Health(Object):
     status: Literal["pass", "warn", "fail"]
     version: Annotated[str, described("1.4.0")]
     colour: Literal["blue", "green"]
+    schema_version: Annotated[int, described(7)]
     checks: Annotated[
         dict[str, HealthCheck],
         described({"tick_age": {"status": "pass", "observed": "0.4 s", "message": "the tick's last pass"}}),

@@ -19,7 +19,7 @@ from getsmart.errors import GetSmartError
 from getsmart.stores import controls
 from ops.gateway.environment import COLOURS, Colour, Environment, EnvironmentInvalid, load, other
 from ops.gateway.runtime import GatewayUnreachable, Reading
-from ops.release import rollback, smoke, state, traffic, watch
+from ops.release import rollback, schema, smoke, state, traffic, watch
 from ops.release.state import DatabaseUnreachable
 
 LEASE = "promotion"
@@ -46,12 +46,18 @@ class Plan:
     by: str
     former: str | None = None
     """The version that was active until now, which a rollback looks for."""
+    schema_version: int | None = None
+    """What the colour's code was made for."""
     look_seconds: float = _LOOK_SECONDS
 
 
 def promote(plan: Plan, calls: traffic.Traffic) -> None:
-    """Take every step. Raises Failed when the colour is not good enough; then nobody has taken anything back yet."""
-    controls.intend(plan.to, "promote", plan.by)
+    """Take every step.
+
+    Raises Refused before anything has moved; Failed when the colour is not good enough, and nothing is taken back yet.
+    """
+    if not controls.intend(plan.to, "promote", plan.by, plan.schema_version):
+        raise Refused(f"a migration has taken away what {plan.to} needs, this moment: ./doit migrate status")
     usual = Reading()
     for share in [weight for weight in plan.weights if weight >= max(calls.shares()[plan.to], min(plan.weights))]:
         _stay_ours(plan)
@@ -165,9 +171,13 @@ def _plan(options: argparse.Namespace, environment: Environment, standing: state
     if list(weights) != sorted(set(weights)) or weights[-1] != 100 or weights[0] < 1:
         raise Refused("weights have to rise from 1 or more, and end with 100")
     seconds = rules.watch_seconds if options.watch is None else options.watch
-    versions = state.versions(environment, active) if standing.active else {None}
-    former = versions.pop() if len(versions) == 1 else None
-    return Plan(environment, to, weights, seconds, f"promote-{secrets.token_hex(8)}", former)
+    code = state.code(environment, to)
+    if problem := schema.problem(to, code, standing) or schema.pending(to, code):
+        raise Refused(problem)
+    versions = list(state.code(environment, active).versions) if standing.active else [None]
+    former = versions[0] if len(versions) == 1 else None
+    by = f"promote-{secrets.token_hex(8)}"
+    return Plan(environment, to, weights, seconds, by, former, code.schema_version)
 
 
 def _options(arguments: list[str]) -> argparse.Namespace:

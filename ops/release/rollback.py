@@ -14,25 +14,27 @@ from getsmart.errors import GetSmartError
 from getsmart.stores import controls
 from ops.gateway.environment import COLOURS, Colour, Environment, EnvironmentInvalid, load, other
 from ops.gateway.runtime import GatewayUnreachable
-from ops.release import state, traffic
+from ops.release import schema, state, traffic
 from ops.release.state import DatabaseUnreachable
 
 
 class Refused(Exception):
-    """There is nothing to go back to; nothing was changed."""
+    """There is nothing to go back to, or it must not have calls; nothing was changed."""
 
 
 class NotMarked(Exception):
     """Calls are back, and the database does not know it yet."""
 
 
-def to(colour: Colour, calls: traffic.Traffic, *, by: str) -> None:
-    """Give all calls to a colour and make it the active one.
+def to(colour: Colour, calls: traffic.Traffic, *, by: str, schema_version: int | None = None) -> None:
+    """Give all calls to a colour, whose code was made for that schema, and make it the active one.
 
-    Raises GatewayUnreachable when the calls did not move, NotMarked when only the database was not told.
+    Raises Refused when a migration has taken away what it needs, GatewayUnreachable when the calls did not move,
+    NotMarked when only the database was not told.
     """
     with suppress(PyMongoError, GetSmartError):  # calls first: state.Standing knows what it means without this
-        controls.intend(colour, "rollback", by)
+        if not controls.intend(colour, "rollback", by, schema_version):
+            raise Refused(f"a migration has taken away what {colour} needs, this moment: ./doit migrate status")
     calls.give({colour: 100, other(colour): 0})
     try:
         controls.activate(colour, None)
@@ -54,7 +56,7 @@ def main(arguments: list[str]) -> int:
         calls = traffic.traffic_of(environment)
         state.use_database(environment)
         target = options.to or _target(environment, calls)
-        to(target, calls, by=by)
+        to(target, calls, by=by, schema_version=_fitting(environment, target))
     except Refused as error:
         print(f"rollback: {error}", file=sys.stderr)
         return 1
@@ -78,7 +80,7 @@ def _target(environment: Environment, calls: traffic.Traffic) -> Colour:
     if target is None:
         raise Refused("nothing was promoted: there is nothing to go back to")
     if standing.moving is None and standing.previous_version is not None:
-        found = state.versions(environment, target)
+        found = state.code(environment, target).versions
         if found != {standing.previous_version}:
             runs = ", ".join(sorted(map(str, found)))
             raise Refused(
@@ -86,6 +88,23 @@ def _target(environment: Environment, calls: traffic.Traffic) -> Colour:
                 f" to give it all calls all the same: --to {target}"
             )
     return target
+
+
+def _fitting(environment: Environment, target: Colour) -> int | None:
+    """What the target was made for, None where nobody has to know. Raises Refused when it must not have calls.
+
+    Nothing is asked while no migration has taken anything away, and a database that is gone never holds calls back.
+    """
+    try:
+        standing = state.read()
+    except DatabaseUnreachable:
+        return None
+    if standing.lowest_schema == 0:
+        return 0
+    code = state.code(environment, target)
+    if problem := schema.problem(target, code, standing):
+        raise Refused(problem)
+    return code.schema_version
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from getsmart import config, mongo
 from getsmart.errors import GetSmartError
 from getsmart.stores import controls
 from ops.gateway.environment import COLOURS, Colour, Environment, EnvironmentInvalid, Server, other
+from ops.migrations.files import UNPHASED
 
 _SECONDS = 5.0
 _DATABASE = ("MONGODB_URI", "MONGODB_DATABASE")
@@ -33,6 +34,8 @@ class Standing:
     moving: str | None = None
     """`promote` or `rollback`."""
     by: str | None = None
+    lowest_schema: int = 0
+    """What code has to be made for since a migration took away what older code needs; 0 while none has."""
 
     def rollback_target(self, shares: Mapping[Colour, int]) -> Colour | None:
         """The colour that a rollback gives the calls to; None when there is nothing to go back to.
@@ -96,6 +99,7 @@ def read() -> Standing:
         moving.get("to"),
         moving.get("kind"),
         moving.get("by"),
+        row.get("lowest_schema", 0),
     )
 
 
@@ -110,10 +114,24 @@ def health(environment: Environment, server: Server) -> Mapping[str, Any] | None
     return data
 
 
-def versions(environment: Environment, colour: Colour) -> set[str | None]:
-    """What a colour's namespaces say they run; None for one that does not answer."""
-    reports = (health(environment, server) for server in environment.servers(colour))
-    return {report["version"] if report else None for report in reports}
+@dataclass(frozen=True)
+class Code:
+    """What a colour's namespaces say they run; None stands for one that does not answer."""
+
+    versions: frozenset[str | None]
+    schema_version: int | None
+    """The lowest number that they were made for."""
+
+
+def code(environment: Environment, colour: Colour) -> Code:
+    """Ask each namespace of a colour."""
+    reports = [health(environment, server) for server in environment.servers(colour)]
+    answered = [report for report in reports if report]
+    numbers = [report.get("schema_version") or UNPHASED for report in answered]
+    is_whole = len(answered) == len(reports)
+    return Code(
+        frozenset(report["version"] if report else None for report in reports), min(numbers) if is_whole else None
+    )
 
 
 def idle_colour(environment: Environment) -> Colour:

@@ -69,7 +69,7 @@ def _migrations() -> str:
         found = migrations.status(settings.uri, settings.name)
     except (MongoMigError, PyMongoError) as error:
         return f"migrations  unknown: {type(error).__name__}"
-    waiting = [revision for revision, _, said in found if said != "applied"]
+    waiting = [f"{name} ({phase})" for name, phase, _, said in found if said != "applied"]
     return f"migrations  {len(found) - len(waiting)} applied, {', '.join(waiting) or 'none'} pending"
 
 

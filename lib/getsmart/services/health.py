@@ -25,12 +25,16 @@ _UNDELIVERED_WARN, _MOST_ENDPOINTS = timedelta(minutes=5), 50
 
 
 def report() -> dict[str, Any]:
-    """`{status, version, colour, checks{name: {status, observed, message}}}` within 3 s; status is the worst check."""
+    """`{status, version, colour, schema_version, checks{name: {status, observed, message}}}` within 3 s.
+
+    The status is the worst check's; the schema's version is the number of the newest migration that the code knows.
+    """
     deployment = config.read(config.DeploymentSettings)
     checks = _checks()
     verdicts = [check["status"] for check in checks.values()]
     worst: Verdict = "fail" if "fail" in verdicts else "warn" if "warn" in verdicts else "pass"
-    return {"status": worst, "version": deployment.version, "colour": deployment.colour, "checks": checks}
+    said = {"version": deployment.version, "colour": deployment.colour, "schema_version": controls.SCHEMA}
+    return {"status": worst, **said, "checks": checks}
 
 
 def _checks() -> dict[str, Check]:

@@ -56,15 +56,16 @@ def _keep_failures() -> None:
 def run() -> dict[str, Any]:
     """Work until the time is up; returns counts of what was done, or why nothing was (`skipped`)."""
     settings = config.read(config.TickSettings)
-    skipped = _why_not()
-    if skipped:
-        return {"skipped": skipped}
+    deployed = config.read(config.DeploymentSettings)
+    mine = deployed.colour
+    if controls.report(mine, deployed.version) != mine:
+        return {"skipped": f"colour {mine} is not active"}
     holder = new_id("req")
     totals: dict[str, int] = {"passes": 0}
     end = clock.monotonic() + settings.run_seconds
     courier = deliver.Courier(life_seconds(settings.run_seconds))
     with ThreadPoolExecutor(_PROVIDER_THREADS, **calls.shared()) as pool:
-        while _why_not() is None and controls.take_lease(LEASE, holder, _LEASE_SECONDS):  # until it is rolled back
+        while controls.active_colour() == mine and controls.take_lease(LEASE, holder, _LEASE_SECONDS):
             counts = one_pass(pool, courier)
             _add(totals, counts)
             pause = 0.0 if is_busy(counts) else settings.interval_seconds
@@ -100,11 +101,6 @@ def _posting(courier: deliver.Courier) -> dict[str, Callable[[], int]]:
 def is_busy(counts: dict[str, int]) -> bool:
     """Whether a pass may have left work behind: then the next one follows at once."""
     return any(counts.get(name, 0) >= _MANY for name in ("unfolded", "sent", "polled", "reconciled"))
-
-
-def _why_not() -> str | None:
-    mine, active = config.read(config.DeploymentSettings).colour, controls.active_colour()
-    return None if mine == active else f"colour {mine} is not active"
 
 
 def one_pass(pool: ThreadPoolExecutor, courier: deliver.Courier) -> dict[str, int]:

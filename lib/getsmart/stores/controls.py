@@ -9,6 +9,8 @@ from getsmart import clock
 from getsmart.mongo import Document, database
 
 COLOUR, TICK, RECOVERY = "colour", "tick", "recovery"
+SCHEMA = 7
+"""The newest migration that this code was made for: ./doit migrate new counts it, and a test compares it."""
 
 
 def read_all() -> dict[str, Document]:
@@ -22,15 +24,34 @@ def active_colour() -> str | None:
     return str(row["active"]) if row else None
 
 
+def report(colour: str, version: str) -> str | None:
+    """Say what a colour runs, and for which schema that was made. Returns the active colour, in the same round trip."""
+    seen = {"version": version, "schema_version": SCHEMA, "at": clock.now()}
+    row = database().controls.find_one_and_update({"_id": COLOUR}, {"$set": {f"seen.{colour}": seen}})
+    return str(row["active"]) if row else None
+
+
 def colour_row() -> Document:
-    """`active`, `previous` after a promotion (`colour`, `version`), `moving` during a move; {} before a migration."""
+    """What is known of the colours; {} before a migration.
+
+    `active`; `previous` after a promotion (`colour`, `version`); `moving` during a move; `seen`, what each said last;
+    `lowest_schema`, what code has to be made for since a migration took away what older code needs.
+    """
     return database().controls.find_one({"_id": COLOUR}) or {}
 
 
-def intend(colour: str, kind: str, by: str) -> None:
-    """Write down that `by` is about to give all calls to a colour, by a promotion or a rollback."""
+def intend(colour: str, kind: str, by: str, schema_version: int | None = None) -> bool:
+    """Write down that `by` is about to give all calls to a colour, by a promotion or a rollback.
+
+    False, and nothing is written, when a migration has taken away what code of that schema version needs.
+    """
+    fits: Document = {} if schema_version is None else {"lowest_schema": {"$not": {"$gt": schema_version}}}
     moving = {"to": colour, "kind": kind, "by": by, "at": clock.now()}
-    database().controls.update_one({"_id": COLOUR}, {"$set": {"moving": moving}}, upsert=True)
+    try:
+        database().controls.update_one({"_id": COLOUR, **fits}, {"$set": {"moving": moving}}, upsert=True)
+    except DuplicateKeyError:
+        return False
+    return True
 
 
 def activate(colour: str, previous: Document | None, by: str | None = None) -> bool:

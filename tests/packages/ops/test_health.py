@@ -25,7 +25,7 @@ def test_nobody_needs_a_key(system: Raw) -> None:
     assert answer.status == 200
     assert_headers(answer)
     assert "RateLimit-Limit" not in answer.headers
-    assert answer.data.keys() == {"status", "version", "colour", "checks"}
+    assert answer.data.keys() == {"status", "version", "colour", "schema_version", "checks"}
     assert all(check.keys() == {"status", "observed", "message"} for check in answer.data["checks"].values())
 
 

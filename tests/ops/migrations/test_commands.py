@@ -1,7 +1,6 @@
 """Migrations on the command line, over a database of their own."""
 
 import contextlib
-import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,12 +12,16 @@ from pymongo import MongoClient
 from pymongo.errors import DuplicateKeyError, WriteError
 
 from getsmart import clock, config
-from ops import migrations
+from ops.functions import ROOT
+from ops.migrations import __main__ as migrations
+from ops.migrations import files
+from ops.migrations.history import Narrator
 from tests.edge import Raw
 from tests.local import programs
+from tests.migrating import AFTER, NEXT, advance, picture, project
 from tests.support import unique
 
-VERSIONS = Path(migrations.__file__).parent.parent / "migrations" / "versions"
+VERSIONS = ROOT / "migrations" / "versions"
 REVISIONS = sorted(path.name[:4] for path in VERSIONS.glob("[0-9]*.py"))
 ZERO, MINUS = Decimal128("0"), Decimal128("-1")
 
@@ -38,7 +41,7 @@ def test_status_up_status(empty: Raw, capsys: pytest.CaptureFixture[str]) -> Non
     """What is pending is told, applied once, and told as applied."""
     assert migrations.main(["status"]) == 0
     pending = capsys.readouterr().out.splitlines()
-    assert pending[0].startswith("0001  pending   Genesis")
+    assert pending[0].startswith("0001  pending   expand    Genesis")
     assert [line.split()[:2] for line in pending] == [[revision, "pending"] for revision in REVISIONS]
     assert migrations.main(["up"]) == 0
     applied = capsys.readouterr().out
@@ -113,25 +116,24 @@ def test_down_undoes_and_up_does_it_again(empty: Raw, capsys: pytest.CaptureFixt
     assert empty.entries.count_documents({}) == 2
 
 
-def test_a_new_migration_is_numbered(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The next number, a file name from its words, and it follows the last one."""
-    versions = tmp_path / "migrations" / "versions"
-    versions.mkdir(parents=True)
-    genesis = VERSIONS / "0001_genesis.py"
-    (versions / genesis.name).write_text(genesis.read_text())
-    path = migrations.new("Count the badges!", tmp_path)
-    assert path.name == "0002_count_the_badges.py"
-    assert 'down_revision = "0001"' in path.read_text().replace("'", '"')
-    monkeypatch.setattr(migrations, "new", functools.partial(migrations.new, root=tmp_path))
-    assert migrations.main(["new", "more"]) == 0
-    assert capsys.readouterr().out == f"{versions / '0003_more.py'}\n"
+@pytest.mark.parametrize("phase", files.PHASES)
+def test_a_new_migration_is_numbered(tmp_path: Path, capsys: pytest.CaptureFixture[str], phase: str) -> None:
+    """The next number, a file name from its words, its phase; it follows the last one, and the code knows of it."""
+    root = project(tmp_path, {})
+    assert migrations.main(["new", "Count the badges!", "--phase", phase], root) == 0
+    path = root / f"migrations/versions/{NEXT}_count_the_badges.py"
+    assert capsys.readouterr().out == f"{path}\n"
+    text = path.read_text()
+    assert f'down_revision = "{REVISIONS[-1]}"' in text
+    assert f'\nphase = "{phase}"\n' in text
+    assert f"\nSCHEMA = {int(NEXT)}\n" in (root / files.CODE).read_text()
+    assert migrations.main(["new", "more"], root) == 0
+    assert capsys.readouterr().out == f"{root / f'migrations/versions/{AFTER}_more.py'}\n"
 
 
 def test_warnings_of_the_library_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
     """On a line that says what it is."""
-    migrations.Narrator().warn("slow")
+    Narrator().warn("slow")
     assert capsys.readouterr().out == "warning: slow\n"
 
 
@@ -158,3 +160,89 @@ def test_an_address_that_is_none(
     assert printed.startswith("migrate: ")
     assert printed.count("\n") == 1
     assert "s3cret" not in printed
+
+
+def test_a_dry_run_says_every_step_and_touches_nothing(
+    empty: Raw, environment: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Up and down, over a database with data: in words, with numbers; each byte is afterwards as it was."""
+    root = project(tmp_path)
+    advance(empty, environment["MONGODB_URI"], 4)
+    empty.wallets.insert_many(
+        [
+            {"_id": f"wlt_{n}", "address": f"0xA{n}", "address_key": f"0xa{n}", "links": [], "nickname": "n"}
+            for n in range(120)
+        ]
+    )
+    before = picture(empty, is_whole=True)
+    assert migrations.main(["up", "--dry-run", "--contract"], root) == 1  # a wallet was made: somebody serves
+    said = capsys.readouterr()
+    lines = said.out.splitlines()
+    heads = [line.partition("  ")[0] for line in lines if not line.startswith(" ")]
+    assert heads == [*REVISIONS[4:], NEXT, AFTER, f"{len(REVISIONS) - 2} would be applied"]
+    assert "    breaks: set validator level=strict, action=error" in lines
+    assert "    failures: create index ttl" in lines
+    assert f"{NEXT}  expand  Wallets: an address in lower case" in lines
+    (backfill,) = [line for line in lines if "backfill" in line]
+    assert "about 120 documents" in backfill
+    (unset,) = [line for line in lines if "unset field" in line]
+    assert unset.startswith("    wallets: unset field $unset nickname (backup")
+    assert "blue is active and has not said what it was made for" in said.err
+    assert picture(empty, is_whole=True) == before
+    assert migrations.main(["down", "0001", "--dry-run"], root) == 0
+    said = capsys.readouterr()
+    assert "    endpoints: drop collection all data deleted" in said.out
+    assert "    risk high: deletes data without a backup (endpoints.drop_collection)" in said.out
+    assert said.out.endswith("3 would be undone\n")
+    assert picture(empty, is_whole=True) == before
+
+
+def test_a_dry_run_of_an_empty_database_makes_nothing(empty: Raw, capsys: pytest.CaptureFixture[str]) -> None:
+    """Not even a collection of its own."""
+    assert migrations.main(["up", "--dry-run"]) == 0
+    assert capsys.readouterr().out.endswith(f"{len(REVISIONS)} would be applied\n")
+    assert empty.list_collection_names() == []
+
+
+def test_what_would_fail_is_said_before(
+    empty: Raw, environment: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Duplicates under a unique index, documents that a validator refuses, code that cannot be told."""
+    advance(empty, environment["MONGODB_URI"], 1)
+    empty.batches.insert_many([{"client_id": "a", "reference": "r"}] * 1 + [{"client_id": "a", "reference": "r"}])
+    assert migrations.main(["up", "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert "batches: create index reference (unique), about 2 documents; will fail: duplicate values exist" in said
+    assert "batches: set validator level=strict, action=error; ~2 existing documents don't match" in said
+    assert "    risk high: expected to fail (batches.create_index)" in said
+
+
+def test_history_tells_who_when_and_how_long(
+    empty: Raw, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ups and downs, those of others and those of before runs were kept; what failed and why."""
+    monkeypatch.setenv("GITHUB_ACTOR", "ada")
+    assert migrations.main(["history"]) == 0
+    assert capsys.readouterr().out == ""
+    assert migrations.main(["up"]) == 0
+    assert migrations.main(["down"]) == 0
+    empty.migrations_history.delete_many({"revision": "0002"})
+    empty.sequences.drop()
+    empty.create_collection("sequences")
+    empty.sequences.insert_one({"_id": "a", "last": "no number"})
+    monkeypatch.setenv("GITHUB_ACTOR", "grace")
+    assert migrations.main(["up"]) == 0
+    capsys.readouterr()
+    assert migrations.main(["history"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    form = r"(\S+Z)  (up|down) *  (\d{4}) +(\d+ ms)?  (\S+)  (.+)"
+    told = [re.fullmatch(form, line) for line in lines]
+    assert all(told), lines
+    runs = [(one[2], one[3], one[5].partition("@")[0], one[6]) for one in told if one]
+    rest = [("up", name, "ada", "done") for name in REVISIONS if name != "0002"]
+    newest = REVISIONS[-1]
+    assert [one for one in runs if one[1] != "0002"] == [
+        *rest, ("down", newest, "ada", "done"), ("up", newest, "grace", "done")
+    ]  # fmt: skip
+    assert [one[3] for one in runs if one[1] == "0002"] == ["done"]
+    assert [one[1] for one in told if one] == sorted(one[1] for one in told if one)
