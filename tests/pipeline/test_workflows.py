@@ -144,6 +144,29 @@ def test_production_waits_for_a_reviewer() -> None:
         assert jobs[name]["concurrency"] == {"group": f"deploy-{name}", "cancel-in-progress": False}
 
 
+def test_a_contract_is_a_decision_of_its_own() -> None:
+    """A delivery migrates before it promotes, and only by what adds; what takes away is by hand, approved by itself."""
+    jobs = read(ROOT / ".github/workflows/deliver.yml")["jobs"]
+    for name in ("staging", "production"):
+        tasks = [match for step in jobs[name]["steps"] if (match := TASK.fullmatch(step.get("run", "")))]
+        order = [match[1] for match in tasks]
+        assert order.index("migrate") < order.index("smoke") < order.index("promote")
+        assert [match[2] for match in tasks if match[1] == "migrate"] == [f" up --env deploy/environments/{name}.env"]
+    contract = read(ROOT / ".github/workflows/contract.yml")
+    assert list(contract["on"]) == ["workflow_dispatch"]
+    assert contract["jobs"]["production"]["needs"] == "staging"
+    assert contract["jobs"]["production"]["environment"] == "production-contract"
+    for name in ("staging", "production"):
+        assert contract["jobs"][name]["concurrency"]["group"] == f"deploy-{name}"
+        commands = [step["run"] for step in contract["jobs"][name]["steps"] if "run" in step]
+        assert commands == [
+            f"./doit migrate up --contract --dry-run --env deploy/environments/{name}.env",
+            f"./doit migrate up --contract --env deploy/environments/{name}.env",
+        ]
+    others = [path.stem for path in FILES if "--contract" in path.read_text()]
+    assert others == ["contract"]
+
+
 def test_one_version_of_each_action() -> None:
     """The same action is the same commit everywhere, and says which version that is."""
     text = "\n".join(path.read_text() for path in FILES)

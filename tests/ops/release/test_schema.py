@@ -12,6 +12,8 @@ from ops.release.state import Code, DatabaseUnreachable, Standing
 from tests.edge import Raw
 from tests.migrating import AFTER, NEWEST, NEXT, project
 
+THIRD = f"{NEWEST + 3:04d}"
+
 
 def code(schema_version: int | None, *versions: str | None) -> Code:
     """What a colour says that it runs."""
@@ -45,7 +47,7 @@ def test_the_way_out_is_named() -> None:
 @pytest.fixture
 def here(system: Raw, environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The commands read a project that has an expansion and a contract more than the database has applied."""
-    third = f'"""Third"""\n\nrevision = "{int(AFTER) + 1:04d}"\ndown_revision = "{AFTER}"\nphase = "expand"\n'
+    third = f'"""Third"""\n\nrevision = "{THIRD}"\ndown_revision = "{AFTER}"\nphase = "expand"\n'
     third += "\n\ndef upgrade(ctx):\n    pass\n\n\ndef downgrade(ctx):\n    pass\n"
     root = project(tmp_path)
     (root / "migrations/versions/third.py").write_text(third)
@@ -67,8 +69,7 @@ def here(system: Raw, environment: dict[str, str], tmp_path: Path, monkeypatch: 
         (NEWEST + 2, f"green needs {NEXT}, not applied yet: ./doit migrate up"),
         (
             NEWEST + 3,
-            f"green needs {NEXT}, {NEWEST + 3:04d}, not applied yet:"
-            f" ./doit migrate up --contract, as {AFTER} comes first",
+            f"green needs {NEXT}, {THIRD}, not applied yet: ./doit migrate up --contract, as {AFTER} comes first",
         ),
     ],
 )
