@@ -1,13 +1,14 @@
 """Migrations under a test's hand: projects with files of the test's own, pictures of a database, runners that die.
 
-`python -m tests.migrating ROOT N migrate words...` is the command with the files of ROOT, ended by SIGKILL before its
-Nth message to the database, as a power cut would end it; with N = 0 it lives.
+`python -m tests.migrating ROOT N HOW words...` is `./doit migrate words...` with the files of ROOT. Before its Nth
+message to the database it ends as by a power cut (HOW is `kill`) or freezes (`stop`); with N = 0 it counts them.
 """
 
 import os
 import shutil
 import signal
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -138,19 +139,18 @@ def documents(raw: Raw) -> dict[str, list[Row]]:
 
 
 class Deadly(monitoring.CommandListener):
-    """Ends the process before its Nth message to the database; the lock's heartbeat does not count."""
+    """Ends or stops the process before its Nth message to the database; the lock's heartbeat does not count."""
 
-    def __init__(self, nth: int) -> None:
+    def __init__(self, nth: int, how: str = "kill") -> None:
         self._left = nth
+        self._signal = signal.SIGSTOP if how == "stop" else signal.SIGKILL
 
     def started(self, event: monitoring.CommandStartedEvent) -> None:
-        import threading
-
         if threading.current_thread() is not threading.main_thread():
             return
         self._left -= 1
         if self._left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), self._signal)
 
     def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
         pass
@@ -172,8 +172,8 @@ class Counter(Deadly):
 
 
 if __name__ == "__main__":
-    root, nth, words = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
-    counter = Deadly(nth) if nth else Counter()
+    root, nth, how, words = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4:]
+    counter = Deadly(nth, how) if nth else Counter()
     monitoring.register(counter)
     code = main(words, root)
     if isinstance(counter, Counter):

@@ -17,6 +17,7 @@ from pymongo.database import Database
 
 from ops.migrations import colours, files, history
 from ops.migrations.files import CONTRACT, EXPAND, Phase
+from ops.migrations.lock import Lock
 
 _LOCK_SECONDS = 75.0
 """How long another runner is waited for: longer than a killed one's lock lives (mongomig.yaml)."""
@@ -121,7 +122,10 @@ def opened(uri: str, database: str, *, root: Path = files.ROOT, narrator: Report
     loaded = files.settings(uri, database, root)
     with open_database(loaded) as db:
         recorder = history.Recorder(db, narrator or Reporter())
-        yield Runner(db, Executor(loaded, build_graph(loaded.versions_dir), db, reporter=recorder), loaded)
+        executor = Executor(loaded, build_graph(loaded.versions_dir), db, reporter=recorder)
+        seconds = loaded.settings.execution.lock_ttl_seconds
+        executor.lock = Lock(db, loaded.settings.migrations.lock_collection, ttl_seconds=seconds)
+        yield Runner(db, executor, loaded)
 
 
 def up(uri: str, database: str) -> list[StepResult]:
