@@ -19,7 +19,7 @@ from ops.migrations.__main__ import main
 from tests.local import programs
 from tests.migrating import AFTER, LOCK_SECONDS, NEWEST, NEXT, Raw, advance, picture, project, runner, scratch
 
-WALLETS = 120
+WALLETS = 51
 UP = ("up", "--contract")
 
 
@@ -75,7 +75,7 @@ def databases(environment: dict[str, str]) -> Iterator[ExitStack]:
         yield stack
 
 
-@pytest.mark.parametrize("parts", [3, pytest.param(24, marks=[pytest.mark.long, pytest.mark.timeout(600)])])
+@pytest.mark.parametrize("parts", [2, pytest.param(24, marks=[pytest.mark.long, pytest.mark.timeout(600)])])
 @pytest.mark.parametrize("prepare", [empty, fill])
 def test_killed_anywhere_and_gone_on_with(
     root: Path, environment: dict[str, str], databases: ExitStack, capsys: Any, prepare: Any, parts: int
@@ -85,7 +85,7 @@ def test_killed_anywhere_and_gone_on_with(
     whole = databases.enter_context(scratch(uri))
     prepare(whole, uri)
     count = int(well(start(root, whole, uri, 0)).split()[-2])
-    assert count > 40
+    assert count > 30
     points = sorted({1, *(1 + (count - 1) * part // parts for part in range(1, parts + 1))})
     wanted = shown(whole)
     for first in range(0, len(points), 4):
@@ -124,7 +124,7 @@ def test_a_dead_runners_lock_is_waited_for_and_taken_over(
     """The next run needs no hand: it waits for seconds, and goes on."""
     uri = environment["MONGODB_URI"]
     fill(scratch_database, uri)
-    process = start(root, scratch_database, uri, 40)
+    process = start(root, scratch_database, uri, 25)
     process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL
     assert scratch_database.migrations_lock.count_documents({}) == 1
@@ -135,8 +135,7 @@ def test_a_dead_runners_lock_is_waited_for_and_taken_over(
     assert scratch_database.wallets.count_documents({"nickname": {"$exists": True}}) == 0
     assert main(["history"], root) == 0
     said = capsys.readouterr().out
-    assert f"  {NEXT}             " in said
-    assert "  cut short" in said
+    assert [line.split()[2] for line in said.splitlines() if line.endswith("  cut short")] == [NEXT]
     assert running._LOCK_SECONDS > 15
 
 
