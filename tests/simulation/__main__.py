@@ -2,12 +2,14 @@
 
 import argparse
 import json
+import shlex
 import sys
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from tests.simulation.aiming import Targets
 from tests.simulation.crew import Crew, Job, Result, crew
 from tests.simulation.hunt import hunt, keep
 from tests.simulation.mutations import DEFECTS
@@ -27,12 +29,21 @@ def main(arguments: list[str]) -> int:
     count = options.runs or (1 if options.seed is not None else 100)
     jobs: list[Job] = [{"seed": seed, "scenario": options.scenario} for seed in range(first, first + count)]
     print(f"seeds {first} to {first + count - 1}, {options.workers} workers", file=sys.stderr)
+    if options.plan:
+        jobs = [{"seed": first, "scenario": options.scenario, "plan": json.loads(options.plan)}]
+    summary, targets = Summary(), Targets()
     with crew(min(options.workers, count)) as workers:
-        summary = Summary()
-        for result in workers.do_all(jobs):
-            summary.add(result)
-            if count == 1 or (result["violations"] and len(summary.failed) <= _MOST_SHOWN):
-                show(workers, result)
+        try:
+            while jobs:
+                for result in workers.do_all(jobs):
+                    summary.add(result)
+                    targets.note(result)
+                    if len(jobs) == 1 == count or (result["violations"] and len(summary.failed) <= _MOST_SHOWN):
+                        show(workers, result)
+                jobs = targets.take() if count > 1 else []
+                summary.aimed += len(jobs)
+        except KeyboardInterrupt:
+            print("interrupted: what was seen until here", file=sys.stderr)
     print(json.dumps(summary.content(), indent=2) if options.json else summary.text())
     return 1 if summary.failed else 0
 
@@ -58,7 +69,7 @@ class Summary:
     """What came of all runs, with progress on a terminal."""
 
     def __init__(self) -> None:
-        self.runs, self.crossings = 0, 0
+        self.runs, self.crossings, self.aimed = 0, 0, 0
         self.failed: list[int] = []
         self.faults: Counter[str] = Counter()
         self.sites: dict[str, list[int]] = {}
@@ -77,13 +88,17 @@ class Summary:
             self.failed.append(result["seed"])
         if time.monotonic() - self._shown > _SHOW_EVERY_SECONDS:
             self._shown = time.monotonic()
-            print(f"{self.runs} runs, {len(self.failed)} failed", file=sys.stderr)
+            met = sum(1 for _, faults in self.sites.values() if faults)
+            print(
+                f"{self.runs} runs, {len(self.failed)} failed, {met} of {len(self.sites)} boundaries", file=sys.stderr
+            )
 
     def content(self) -> dict[str, Any]:
         """As JSON."""
         met = [site for site, (_, faults) in self.sites.items() if faults]
         return {
             "runs": self.runs,
+            "aimed_runs": self.aimed,
             "violations": len(self.failed),
             "failed_seeds": self.failed,
             "boundaries": len(self.sites),
@@ -103,8 +118,10 @@ class Summary:
         return "\n".join(
             [
                 f"{content['runs']} runs of {len(self.scenarios)} scenarios, {content['violations']} with violations",
+                f"{content['aimed_runs']} of them aimed at boundaries that chance had passed over",
                 f"{content['boundaries']} boundaries enumerated in {content['crossings']} crossings",
                 f"{content['boundaries_with_faults']} of them met a fault ({share:.1f} %)",
+                *(f"  without one: {site}" for site in content["boundaries_without"]),
                 f"faults: {faults}",
                 f"{content['seconds']} s",
                 *([f"failed seeds: {content['failed_seeds']}"] if self.failed else []),
@@ -118,7 +135,7 @@ def show(workers: Crew, result: Result) -> None:
     print(f"\nseed {seed}, scenario {scenario}, {result['crossings']} crossings, trace {result['trace']}")
     for sentence in result["violations"] or ["every promise held"]:
         print(f"  {sentence}")
-    if not result["violations"]:
+    if not result["violations"] or not result["plan"]:
         return
 
     def runs(plan: dict[str, Any]) -> list[str]:
@@ -130,7 +147,7 @@ def show(workers: Crew, result: Result) -> None:
     print("shrunk to", json.dumps(small))
     for line in (*last["story"], *last["violations"]):
         print(f"  {line}")
-    print(f"again: ./doit simulate --seed {seed}" + (f" --scenario {scenario}" if scenario else ""))
+    print(f"again: ./doit simulate --seed {seed} --scenario {scenario} --plan {shlex.quote(json.dumps(small))}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -139,6 +156,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--runs", type=int, help="how many seeds from there on (default 100)")
     parser.add_argument("--workers", type=int, default=2, help="processes, each with a database of its own (default 2)")
     parser.add_argument("--scenario", choices=SCENARIOS, help="only this one; else all in turn")
+    parser.add_argument("--plan", help="with --seed and --scenario: a schedule, as a failing run prints it")
     parser.add_argument("--mutate", choices=[*DEFECTS, "all"], help="plant a defect, and see that it is seen")
     parser.add_argument("--keep", action="store_true", help="with --mutate: keep the seeds that saw them (kept.json)")
     parser.add_argument("--json", action="store_true", help="the summary as JSON")

@@ -91,13 +91,35 @@ class Crew:
         worker = self._free.get()
         try:
             return worker.do(job)
+        except WorkerFailed:
+            worker.close()
+            self._workers[self._workers.index(worker)] = worker = Worker()
+            raise
         finally:
             self._free.put(worker)
 
     def do_all(self, jobs: Iterable[Job]) -> Iterator[Result]:
-        """All of them, the results in their order."""
+        """All of them, the results in their order; one over which a worker ended has that as its violation."""
         with ThreadPoolExecutor(len(self._workers)) as pool:
-            yield from pool.map(self.do, jobs)
+            try:
+                yield from pool.map(self._survive, jobs)
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+
+    def _survive(self, job: Job) -> Result:
+        try:
+            return self.do(job)
+        except WorkerFailed as failed:
+            nothing: Result = {
+                "crossings": 0,
+                "sites": {},
+                "faults": {},
+                "paths": {},
+                "plan": {},
+                "actors": [],
+                "trace": "",
+            }
+            return {**nothing, "seed": job["seed"], "scenario": "none", "violations": [f"worker: {failed}"]}
 
     def close(self) -> None:
         """Let all end."""

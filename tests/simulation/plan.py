@@ -7,7 +7,7 @@ exactly, and a shrunk one is the same plan with fewer entries.
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 Phase = Literal["before", "after"]
 
@@ -24,6 +24,13 @@ class Boundary(NamedTuple):
     def text(self) -> str:
         """One name for it."""
         return f"{self.phase} {self.kind} {self.what} by {self.caller}"
+
+    @classmethod
+    def named(cls, text: str) -> "Boundary":
+        """The boundary of that name."""
+        phase, kind, rest = text.split(" ", 2)
+        what, _, caller = rest.rpartition(" by ")
+        return cls(kind, what, caller, cast(Phase, phase))
 
     @property
     def writes(self) -> bool:
@@ -91,6 +98,7 @@ class Plan:
     picks: list[int] = field(default_factory=list)
     aimed: dict[str, Fault] = field(default_factory=dict)  # by process and the number of its crossing: `mint#1@7`
     dropped: frozenset[str] = frozenset()
+    met: list[Fault] = field(default_factory=list)  # what happened of all that, in its order
     log: list[str] | None = None
 
     def __post_init__(self) -> None:
@@ -115,6 +123,12 @@ class Plan:
 
     def fault_at(self, number: int, boundary: Boundary, place: str) -> Fault | None:
         """The fault of a crossing; `place` is its process and which of its crossings it is."""
+        fault = self._fault_at(number, boundary, place)
+        if fault is not None:
+            self.met.append(fault)
+        return fault
+
+    def _fault_at(self, number: int, boundary: Boundary, place: str) -> Fault | None:
         if place in self.aimed:
             return self.aimed[place]
         if self.is_given:
