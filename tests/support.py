@@ -153,7 +153,7 @@ class Provider:
 
     def private(self, name: str, **content: Any) -> dict[str, Any]:
         """POST to a private path."""
-        response = requests.post(f"{self.base_url}/_sandbox/{name}", json=content, timeout=5)
+        response = requests.post(f"{self.base_url}/_sandbox/{name}", json=content, timeout=60)
         assert response.ok, response.text
         answer: dict[str, Any] = response.json()
         return answer
