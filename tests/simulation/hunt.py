@@ -17,9 +17,9 @@ def job(name: str, seed: int) -> dict[str, Any]:
     return {"seed": seed, "scenario": scenarios[seed % len(scenarios)], "defect": name}
 
 
-def hunt(workers: Crew, name: str, first: int) -> tuple[int | None, list[str]]:
-    """The first seed from `first` on that sees the defect, and what a judge said; None after many that did not."""
-    for seed in range(first, first + MOST_SEEDS):
+def hunt(workers: Crew, name: str, first: int, most: int = MOST_SEEDS) -> tuple[int | None, list[str]]:
+    """The first seed from `first` on that sees the defect, and what a judge said; None after so many that did not."""
+    for seed in range(first, first + most):
         violations = workers.do(job(name, seed))["violations"]
         if violations:
             return seed, violations

@@ -3,7 +3,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.simulation import hunt
 from tests.simulation.crew import Crew, crew
+from tests.simulation.mutations import DEFECTS
 from tests.simulation.scenarios import SCENARIOS
 
 pytestmark = pytest.mark.timeout(900)
@@ -44,3 +46,17 @@ def test_new_seeds_break_no_promise(workers: Crew) -> None:
     assert not failed, f"./doit simulate --seed {next(iter(failed))}: {failed}"
     assert {one["scenario"] for one in results} == set(SCENARIOS)
     assert sum(one["faults"].get("kill", 0) for one in results) > 30
+
+
+def test_every_kept_defect_has_a_seed() -> None:
+    """A defect that is added is hunted for: `./doit simulate --mutate NAME --keep`."""
+    assert sorted(hunt.kept()["defects"]) == sorted(DEFECTS)
+    assert len(DEFECTS) >= 20
+
+
+@pytest.mark.parametrize("name", sorted(DEFECTS))
+def test_a_planted_defect_is_seen(workers: Crew, name: str) -> None:
+    """By the seed that is kept. Where code has moved since, what that seed does has too: then by one of the next."""
+    seed, violations = hunt.hunt(workers, name, hunt.kept()["defects"][name], most=40)
+    assert seed is not None, f"no judge sees it any more: {DEFECTS[name].what}"
+    assert violations
