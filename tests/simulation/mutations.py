@@ -125,9 +125,9 @@ def _too_little_taken(real: Any) -> Replacement:
 
 
 def _returned_twice(real: Any) -> Replacement:
-    def give_back(name: str, units: int) -> None:
-        real(name, units)
-        real(name, units)
+    def give_back(name: str, units: int, begun: Any) -> None:
+        real(name, units, begun)
+        real(name, units, begun)
 
     return give_back
 
