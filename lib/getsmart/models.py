@@ -48,6 +48,7 @@ MOVES: dict[Status, frozenset[Status]] = {
 FINAL: frozenset[Status] = frozenset(status for status, moves in MOVES.items() if not moves)
 
 ISSUANCE, TREASURY, BURNED, EXTERNAL, SUPPLY = "issuance", "treasury", "burned", "external", "supply"
+RECOVERY = "recovery"
 SYSTEM_ACCOUNTS = (ISSUANCE, TREASURY, BURNED, EXTERNAL)
 
 
@@ -310,6 +311,7 @@ class WalletRow(TypedDict):
     created_at: datetime
     links: list[WalletLink]
     outbox: NotRequired[list[Event]]
+    erasing: NotRequired[str]
     erased_at: NotRequired[datetime]
     erasure: NotRequired[AuditLine]
 

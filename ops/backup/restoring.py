@@ -16,7 +16,7 @@ from pymongo.errors import PyMongoError
 from pymongo.write_concern import WriteConcern
 
 from getsmart import clock
-from getsmart.stores.controls import RECOVERY
+from getsmart.models import RECOVERY
 from ops.backup.archive import Collection, Reader, split
 from ops.backup.changes import key_of
 from ops.backup.errors import BackupFailed

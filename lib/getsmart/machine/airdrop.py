@@ -213,22 +213,29 @@ def _lines(batch: BatchRow) -> Iterator[bytes]:
 
 def _unfold(batch: BatchRow) -> int:
     rows = batches.find_rows(batch["_id"], batch["unfolded"], UNFOLD)
-    owners = wallets.find_many([row["wallet_id"] for row in rows])
-    made = [_transaction(batch, row, owners[row["wallet_id"]]) for row in rows]
     recovery = refuse_while_recovering()
-    for one in made:
-        if is_too_late(lost_before(recovery, one)):
-            one["is_held_back"] = True
     left = to_units(batch["held"]) - sum(to_units(row["amount"]) for row in rows)
     changes = {"status": "running", "unfolded": batch["unfolded"] + len(rows), "held": to_decimal(left)}
 
     def write(session: Any) -> int:
         if batches.change(batch, changes, session=session) is None:
             return 0
-        transactions.insert_many(made, session=session)
-        return len(made)
+        transactions.insert_many(_made(batch, rows, recovery, session), session=session)
+        return len(rows)
 
     return transact(write)
+
+
+def _made(batch: BatchRow, rows: Sequence[AirdropRow], recovery: Any, session: Any) -> list[TransactionRow]:
+    """The rows as transactions; who is paid by them cannot be erased any more (docs/adr/0080)."""
+    named = sorted({row["wallet_id"] for row in rows})
+    wallets.hold(named, session=session)
+    owners = wallets.find_many(named, session=session)
+    made = [_transaction(batch, row, owners[row["wallet_id"]]) for row in rows]
+    for one in made:
+        if is_too_late(lost_before(recovery, one)):
+            one["is_held_back"] = True
+    return made
 
 
 def _transaction(batch: BatchRow, row: AirdropRow, owner: WalletRow) -> TransactionRow:

@@ -20,8 +20,8 @@ from getsmart.errors import (
 )
 from getsmart.ids import new_id
 from getsmart.machine import ceiling, told
-from getsmart.machine.recovery import is_too_late, lost_before, refuse_while_recovering
-from getsmart.machine.send import resend, send
+from getsmart.machine.recovery import is_too_late, lost_before, refuse
+from getsmart.machine.send import resend, send_new
 from getsmart.metakeep import client, protocol
 from getsmart.models import SUPPLY, Accepted, Claim, Kind, Party, TransactionRow
 from getsmart.mongo import to_decimal
@@ -54,14 +54,16 @@ def place(claim: Claim, draft: Callable[[], Draft]) -> Accepted:
     SupplyExhausted, InsufficientBalance, LimitExceeded, BadgeAlreadyClaimed or Recovering (all of which claim
     nothing), IdempotencyMismatch or IdempotencyInProgress.
     """
-    row = _find(claim)
+    row, recovery = _find(claim)
     if row is not None:
-        return _again(claim, row)
-    return _first(claim, draft(), refuse_while_recovering())
+        return _again(claim, row, recovery)
+    drafted = draft()
+    refuse(recovery)
+    return _first(claim, drafted, recovery)
 
 
-def _find(claim: Claim) -> TransactionRow | None:
-    return transactions.find_by_key(claim.caller.client_id, claim.route, claim.idempotency_key)
+def _find(claim: Claim) -> tuple[TransactionRow | None, dict[str, Any]]:
+    return transactions.find_claim(claim.caller.client_id, claim.route, claim.idempotency_key)
 
 
 def _first(claim: Claim, draft: Draft, recovery: dict[str, Any]) -> Accepted:
@@ -82,14 +84,14 @@ def _first(claim: Claim, draft: Draft, recovery: dict[str, Any]) -> Accepted:
     except transactions.Taken as taken:
         reserves.give_back(draft.hold, draft.amount, begun)
         ceiling.give_back(counted)
-        twin = _find(claim)
+        twin, recovery = _find(claim)
         if twin is not None:
-            return _again(claim, twin)
+            return _again(claim, twin, recovery)
         if taken.is_badge:
             raise BadgeAlreadyClaimed from None
         raise Internal("an insert met a unique index without a twin") from None
     # Nothing of a claim that froze on its way has left, and its reserve may be gone.
-    return _concluded(resend({**row, "is_in_flight": False}) if begun.is_late() else send(row))
+    return _concluded(resend({**row, "is_in_flight": False}) if begun.is_late() else send_new(row))
 
 
 def _take_back(lost: "Sequence[BreakRow]", draft: Draft) -> bool:
@@ -102,12 +104,12 @@ def _take_back(lost: "Sequence[BreakRow]", draft: Draft) -> bool:
     return False
 
 
-def _again(claim: Claim, row: TransactionRow) -> Accepted:
+def _again(claim: Claim, row: TransactionRow, recovery: dict[str, Any]) -> Accepted:
     if row["body_digest"] != claim.body_digest:
         raise IdempotencyMismatch
     if "reply" in row:
         return _answer(row, is_replay=True)
-    refuse_while_recovering()
+    refuse(recovery)
     leased = transactions.take_lease(row)
     if leased is None:
         raise IdempotencyInProgress

@@ -19,9 +19,14 @@ if TYPE_CHECKING:
 def refuse_while_recovering() -> dict[str, Any]:
     """Raise Recovering while the database says so; else what it says about the last restore, `{}` for none."""
     recovery = controls.read_recovery()
+    refuse(recovery)
+    return recovery
+
+
+def refuse(recovery: dict[str, Any]) -> None:
+    """Raise Recovering where what was read of the last restore says that it has not been reconciled."""
     if recovery.get("is_recovering"):
         raise Recovering("a restore has not been reconciled yet")
-    return recovery
 
 
 def lost_before(recovery: dict[str, Any], row: TransactionRow) -> "list[BreakRow]":

@@ -16,7 +16,7 @@ from getsmart.metakeep import client, protocol
 from getsmart.metakeep.protocol import ProviderOutage, ProviderRefusal, ProviderRequest
 from getsmart.models import Status, TransactionRow, needs_consent
 from getsmart.mongo import to_units
-from getsmart.stores import controls, reserves, transactions
+from getsmart.stores import controls, reserves, transactions, wallets
 
 HORIZON = timedelta(minutes=15)
 FIRST_POLL = timedelta(seconds=2)
@@ -24,6 +24,11 @@ CONSENT_LIFE = timedelta(minutes=10)
 _AGAIN = timedelta(seconds=60)  # until an unknown row without an id is asked about
 CALL_SECONDS = 12.0  # below the claim's lease, so that no twin takes over a call that still runs
 _LONGEST_PAUSE_SECONDS = 60.0
+
+
+def send_new(row: TransactionRow) -> TransactionRow:
+    """Send a row that this very call has just written down, unless a person whom it names was erased meanwhile."""
+    return send(row) if _names_somebody(row) else _end_nameless(row)
 
 
 def send(row: TransactionRow) -> TransactionRow:
@@ -56,6 +61,8 @@ def resend(row: TransactionRow) -> TransactionRow:
     started = row.get("send_started_at")
     if started is not None and clock.now() - started > HORIZON:
         return _give_up(row, "the horizon for sending again has passed")
+    if not row.get("is_backed") and "batch_id" not in row and not _names_somebody(row):
+        return _end_nameless(row)
     if not _is_backed(row):
         return _give_up({**row, "hold": {**row["hold"], "is_void": True}}, "what it held was given away")
     marked = transactions.note(
@@ -81,6 +88,22 @@ def _is_backed(row: TransactionRow) -> bool:
         return True
     name = row["hold"]["name"]
     return not reserves.was_repaired_since(name, row["created_at"]) or reserves.take(name, to_units(row["amount"]))
+
+
+def _names_somebody(row: TransactionRow) -> bool:
+    """Whether the persons whom the row names to MetaKeep are still there; from now on none of them can be erased.
+
+    Asked once the row is written, and before anything of it leaves: of an order and an erasure at the same moment one
+    sees the other (docs/adr/0080).
+    """
+    named = sorted({side["wallet_id"] for side in (row["origin"], row["target"]) if "wallet_id" in side})
+    return not named or wallets.hold(named) or "is_held_back" in row
+
+
+def _end_nameless(row: TransactionRow) -> TransactionRow:
+    """Nothing of it has left: whoever asked before found the same, and sent nothing."""
+    failure = {"code": "wallet_erased", "message": "The wallet's owner was erased before the transaction was sent."}
+    return end_without_effect(row, "failed", failure) or _current(row)
 
 
 def _hold_back(row: TransactionRow) -> TransactionRow:

@@ -14,7 +14,7 @@ from getsmart.breaks import BREAK_TYPES
 from getsmart.errors import Internal
 from getsmart.hooks import EndpointRow
 from getsmart.machine import invariants
-from getsmart.models import BURNED, EXTERNAL, ISSUANCE, SUPPLY, SYSTEM_ACCOUNTS, TREASURY, Status
+from getsmart.models import BURNED, EXTERNAL, ISSUANCE, RECOVERY, SUPPLY, SYSTEM_ACCOUNTS, TREASURY, Status
 from getsmart.mongo import Document, to_units
 from getsmart.stores import (
     breaks,
@@ -143,7 +143,7 @@ def _of_chain(singles: dict[str, Document]) -> Iterator[Metric]:
     place = singles.get(progress.NAME, {})
     blocks = {part: str(place[name]) for part, name in (("reconciled", "to_block"), ("head", "head")) if name in place}
     yield Metric("chain_block", "gauge", "How far the chain is reconciled, and its head then.", "part", blocks)
-    recovering = int(bool(singles.get(controls.RECOVERY, {}).get("is_recovering")))
+    recovering = int(bool(singles.get(RECOVERY, {}).get("is_recovering")))
     yield _one("is_recovering", "Whether money stands still until a restore is reconciled.", recovering)
 
 

@@ -4,7 +4,8 @@ from typing import Any
 
 from getsmart import clock, log, objects
 from getsmart.errors import InvalidState, NotFound
-from getsmart.models import Caller
+from getsmart.ids import new_id
+from getsmart.models import Caller, WalletRow
 from getsmart.mongo import to_units
 from getsmart.paging import Page
 from getsmart.stores import batches, transactions, wallets
@@ -38,10 +39,26 @@ def erase(caller: Caller, wallet_id: str) -> dict[str, Any]:
     if row is None:
         raise NotFound(f"wallet {wallet_id}")
     if "erased_at" not in row:
-        if transactions.has_open(wallet_id) or batches.has_waiting(wallet_id):
-            raise InvalidState(f"wallet {wallet_id} has open transactions")
-        at = clock.now()
-        wallets.erase(wallet_id, at, caller.audit("erase", at))
-        log.event("wallet.erased", wallet_id=wallet_id, client_id=caller.client_id)
-        row = wallets.find(wallet_id, caller.view) or row
+        row = _erase(caller, wallet_id) or row
+    if "erased_at" not in row:
+        raise InvalidState(f"wallet {wallet_id} has open transactions")
     return objects.wallet(row, caller.client_id)
+
+
+def _erase(caller: Caller, wallet_id: str) -> WalletRow | None:
+    """Erased only where nothing is under way and the mark still stands: an order that comes meanwhile takes it away.
+
+    What waits in a batch is looked for first, since it becomes open: docs/adr/0080.
+    """
+    mark = wallets.begin_erasure(wallet_id, new_id("req"))
+    if mark is None:
+        return None
+    if batches.has_waiting(wallet_id) or transactions.has_open(wallet_id):
+        wallets.end_erasure(wallet_id, mark)
+        return None
+    at = clock.now()
+    wallets.erase(wallet_id, mark, at, caller.audit("erase", at))
+    row = wallets.find(wallet_id, caller.view)
+    if row is not None and "erased_at" in row:
+        log.event("wallet.erased", wallet_id=wallet_id, client_id=caller.client_id)
+    return row

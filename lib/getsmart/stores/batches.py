@@ -33,12 +33,12 @@ def find(batch_id: str, client_id: str | None) -> BatchRow | None:
 
 
 def find_open() -> list[BatchRow]:
-    """The batches that are being worked off, the oldest first."""
-    found: list[BatchRow] = []
-    for status in ("running", "queued"):
+    """The batches that are being worked off, the oldest first; read in the order of their states, so none is missed."""
+    found: dict[str, BatchRow] = {}
+    for status in ("queued", "running"):
         rows = database().batches.find({"status": status}).sort([("created_at", 1)])
-        found.extend(cast(list[BatchRow], list(rows)))
-    return sorted(found, key=lambda batch: batch["created_at"])
+        found |= {row["_id"]: cast(BatchRow, row) for row in rows}
+    return sorted(found.values(), key=lambda batch: batch["created_at"])
 
 
 def insert(row: BatchRow) -> bool:

@@ -6,9 +6,10 @@ from typing import Any
 from pymongo.errors import DuplicateKeyError
 
 from getsmart import clock
+from getsmart.models import RECOVERY
 from getsmart.mongo import Document, database
 
-COLOUR, TICK, RECOVERY = "colour", "tick", "recovery"
+COLOUR, TICK = "colour", "tick"
 SCHEMA = 7
 """The newest migration that this code was made for: ./doit migrate new counts it, and a test compares it."""
 

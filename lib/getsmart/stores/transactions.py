@@ -13,6 +13,7 @@ from getsmart.ids import new_id
 from getsmart.models import (
     FINAL,
     MOVES,
+    RECOVERY,
     UNLISTED,
     Event,
     Status,
@@ -23,7 +24,7 @@ from getsmart.models import (
     cause_of,
     is_final,
 )
-from getsmart.mongo import again, database, to_units
+from getsmart.mongo import Document, again, database, to_units
 from getsmart.paging import newest_first
 from getsmart.replies import dump_json, success
 
@@ -38,10 +39,13 @@ class Taken(Exception):
         self.is_badge = is_badge
 
 
-def find_by_key(client_id: str, route: str, idempotency_key: str) -> TransactionRow | None:
-    """The row that claimed this idempotency key, or None."""
+def find_claim(client_id: str, route: str, idempotency_key: str) -> tuple[TransactionRow | None, Document]:
+    """The row that claimed this idempotency key, or None, and what is known of the last restore; one round trip."""
     query = {"client_id": client_id, "route": route, "idempotency_key": idempotency_key}
-    return cast(TransactionRow | None, database().transactions.find_one(query))
+    beside: Document = {"coll": "controls", "pipeline": [{"$match": {"_id": RECOVERY}}]}
+    found = {row["_id"]: row for row in database().transactions.aggregate([{"$match": query}, {"$unionWith": beside}])}
+    recovery = found.pop(RECOVERY, {})
+    return cast(TransactionRow | None, next(iter(found.values()), None)), recovery
 
 
 def find(transaction_id: str, client_id: str | None) -> TransactionRow | None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, cast
 
+from pymongo.client_session import ClientSession
 from pymongo.errors import DuplicateKeyError
 
 from getsmart.models import UNLISTED, AccountRow, AuditLine, Event, TransactionRow, WalletFilter, WalletLink, WalletRow
@@ -28,12 +29,14 @@ def find(wallet_id: str, client_id: str | None) -> WalletRow | None:
     return cast(WalletRow | None, database().wallets.find_one({"_id": wallet_id, **_visible(client_id)}))
 
 
-def find_many(wallet_ids: Sequence[str], client_id: str | None = None) -> dict[str, WalletRow]:
+def find_many(
+    wallet_ids: Sequence[str], client_id: str | None = None, *, session: ClientSession | None = None
+) -> dict[str, WalletRow]:
     """The wallets of these ids that `client_id` is linked to (None: all), by id; a query for each thousand."""
     found: dict[str, WalletRow] = {}
     for start in range(0, len(wallet_ids), _MOST_IDS):
         query = {"_id": {"$in": list(wallet_ids[start : start + _MOST_IDS])}, **_visible(client_id)}
-        rows = database().wallets.find(query, {"links": 0, "outbox": 0})
+        rows = database().wallets.find(query, {"links": 0, "outbox": 0}, session=session)
         found.update((row["_id"], cast(WalletRow, row)) for row in rows)
     return found
 
@@ -97,14 +100,44 @@ def find_page(client_id: str | None, of: str, only: WalletFilter, after: str | N
     return cast(list[WalletRow], list(found))
 
 
-def erase(wallet_id: str, at: datetime, line: AuditLine) -> None:
-    """Take away who it is and what was written about them; address and links stay, as the books speak of them."""
+def begin_erasure(wallet_id: str, mark: str) -> str | None:
+    """Mark the wallet as about to be erased, unless it is; the mark that stands then, None where an order took it."""
+    place = database().wallets
+    place.update_one({"_id": wallet_id, "erasing": {"$exists": False}}, {"$set": {"erasing": mark}})
+    row = place.find_one({"_id": wallet_id}, {"erasing": 1}) or {}
+    standing: str | None = row.get("erasing")
+    return standing
+
+
+def end_erasure(wallet_id: str, mark: str) -> None:
+    """Take the mark back: there is something under way."""
+    database().wallets.update_one({"_id": wallet_id, "erasing": mark}, {"$unset": {"erasing": ""}})
+
+
+def hold(wallet_ids: Sequence[str], *, session: ClientSession | None = None) -> bool:
+    """Whether all of these are still somebody's, for an order that is written already: an erasure that has begun ends.
+
+    One read where none has begun.
+    """
+    place, these = database().wallets, {"$in": list(wallet_ids)}
+    begun, erased = {"erasing": {"$exists": True}}, {"erased_at": {"$exists": True}}
+    if place.find_one({"_id": these, "$or": [begun, erased]}, {"_id": 1}, session=session) is None:
+        return True
+    place.update_many({"_id": these, **begun}, {"$unset": {"erasing": ""}}, session=session)
+    return place.find_one({"_id": these, **erased}, {"_id": 1}, session=session) is None
+
+
+def erase(wallet_id: str, mark: str, at: datetime, line: AuditLine) -> None:
+    """Take away who it is and what was written about them, if the mark still stands.
+
+    Address and links stay, as the books speak of them.
+    """
     again(
         lambda: database().wallets.update_one(
-            {"_id": wallet_id, "erased_at": {"$exists": False}},
+            {"_id": wallet_id, "erased_at": {"$exists": False}, "erasing": mark},
             {
                 "$set": {"erased_at": at, "erasure": line, "links.$[].label": None, "links.$[].metadata": {}},
-                "$unset": {"email": ""},
+                "$unset": {"email": "", "erasing": ""},
             },
         )
     )

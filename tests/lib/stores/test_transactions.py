@@ -11,7 +11,7 @@ from getsmart import clock, mongo
 from getsmart.errors import Internal
 from getsmart.models import FINAL, MOVES, Status
 from getsmart.mongo import to_decimal, to_units
-from getsmart.stores import transactions
+from getsmart.stores import controls, transactions
 from tests.money import Raw
 from tests.rows import WALLET, kept, make_row
 
@@ -105,10 +105,13 @@ def test_one_row_an_idempotency_key(system: Raw) -> None:
     assert not caught.value.is_badge
     kept(idempotency_key=key, client_id="other")
     kept(idempotency_key=key, route="/v1/tokens/burn")
-    found = transactions.find_by_key("app", "/v1/tokens/mint", key)
+    found, recovery = transactions.find_claim("app", "/v1/tokens/mint", key)
     assert found is not None
+    assert recovery == {}
     assert found["_id"] == row["_id"]
-    assert transactions.find_by_key("app", "/v1/tokens/mint", key + "x") is None
+    controls.set_recovering(is_recovering=True)
+    nothing, recovery = transactions.find_claim("app", "/v1/tokens/mint", key + "x")
+    assert (nothing, recovery["is_recovering"]) == (None, True)
 
 
 def test_one_open_row_a_badge(system: Raw) -> None:
