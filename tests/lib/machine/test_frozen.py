@@ -150,3 +150,29 @@ def test_an_airdrop_that_froze_before_its_last_write_is_not_accepted(
     assert bench.available("supply") == before - units("10")
     bench.settle(6)
     mended_in_the_end(bench)
+
+
+@pytest.mark.parametrize("seconds", [-29.0, 29.0])
+def test_a_repair_by_a_clock_that_is_wrong_is_noticed(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    """It had looked for returns just before one was marked, and dates itself nearly half a minute wrong."""
+    bench.provider.fault("/v2/app/coin/mint", "failed")
+    before = bench.available("supply")
+    bench.mint()
+    bench.time.advance(QUIET + 30)
+    real, mended = reserves.give_back, []
+
+    def late(*arguments: Any) -> None:
+        monkeypatch.setattr(reserves, "give_back", real)
+        with monkeypatch.context() as patch:
+            patch.setattr(transactions, "was_returned_since", lambda *_: False)
+            bench.time.advance(seconds)
+            mended.append(repair.repair_leaks())
+            bench.time.advance(-seconds)
+        real(*arguments)
+
+    monkeypatch.setattr(reserves, "give_back", late)
+    tick.run()
+    assert (mended, bench.available("supply")) == ([1], before)
+    mended_in_the_end(bench)

@@ -187,6 +187,23 @@ def test_reorganisations_of_every_depth(bench: Bench, is_dropped: bool) -> None:
     assert not list(verify(lambda _name, _number: None))
 
 
+def test_a_reorganisation_deeper_than_what_is_remembered(bench: Bench) -> None:
+    """No block that is remembered is on the chain any more: all is read again, and only what is gone is booked back."""
+    bench.catch_up()
+    mined = on_chain(bench, *[(ZERO, bench.wallet["address"], 7)] * 5)
+    for one in mined:
+        confirmed_row(bench, one, 7)
+    reconciled()
+    bench.raw.blocks.delete_many({"number": {"$lt": mined[2]["block_number"]}})
+    bench.provider.private("reorg", depth=3, drop=[mined[3]["tx_hash"]])
+    done = reconciled()
+    assert (done.blocks, done.transfers) == (5, 4)
+    assert {type_: len(rows) for type_, rows in found(bench).items()} == {"reorged": 1}
+    assert bench.on_chain() == 4 * 7
+    tick.run()
+    assert not list(verify(lambda _name, _number: None))
+
+
 def test_outside_is_never_ours(bench: Bench) -> None:
     """What strangers do among themselves has its break and needs nobody."""
     bench.catch_up()
