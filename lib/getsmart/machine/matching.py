@@ -100,12 +100,16 @@ def fits(log: ChainTransfer, wanted: Transfer) -> bool:
 
 
 class Moments(NamedTuple):
-    """When a Transfer was mined and first seen, what time it is, and when the database was last restored, if ever."""
+    """When a Transfer was mined and first seen, what time it is, and when the database was last restored, if ever.
+
+    `is_all_read` says whether the chain has been read up to the depth: else another such Transfer may stand further on.
+    """
 
     mined_at: datetime
     seen_at: datetime
     now: datetime
     restored_at: datetime | None = None
+    is_all_read: bool = True
 
 
 class Verdict(NamedTuple):
@@ -126,7 +130,9 @@ def without_hash(at: Moments, equal_logs: int, rivals: Sequence[TransactionRow])
         return Verdict("missing")
     if any(may_speak(row, at) for row in possible):
         return Verdict("wait" if at.now - at.seen_at < PATIENCE else "ambiguous", possible)
-    return Verdict("settle" if len(possible) == 1 and equal_logs == 1 else "ambiguous", possible)
+    if len(possible) > 1 or equal_logs > 1:
+        return Verdict("ambiguous", possible)
+    return Verdict("settle" if at.is_all_read else "wait", possible)
 
 
 def could_be(row: TransactionRow, at: Moments) -> bool:

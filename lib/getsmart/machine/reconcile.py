@@ -79,9 +79,10 @@ def _run(end: float, holder: str, tell: Tell, last: int | None) -> Done:
         if clock.monotonic() > end or not controls.take_lease(LEASE, holder, _LEASE_SECONDS):
             break
     is_at_head = _next(place) > target
-    progress.note({"head": head, "at": clock.now()} if _next(place) > depth_block else {"head": head})
-    revisit.look(recovery.get("restored_at"))
-    if _next(place) > depth_block and recovery.get("is_recovering"):
+    is_all_read = _next(place) > depth_block
+    progress.note({"head": head, "at": clock.now()} if is_all_read else {"head": head})
+    revisit.look(recovery.get("restored_at"), is_all_read=is_all_read)
+    if is_all_read and recovery.get("is_recovering"):
         _recovered(recovery, place)
     return Done(_next(place) - _next(begun), transfers, is_at_head)
 

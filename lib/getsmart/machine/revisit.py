@@ -17,11 +17,11 @@ _UNWITNESSED = 50
 _SWEEP = timedelta(seconds=30)
 
 
-def look(restored_at: datetime | None) -> None:
-    """Everything that is due by now; what comes rarely is looked for every 30 s."""
+def look(restored_at: datetime | None, *, is_all_read: bool) -> None:
+    """Everything that is due by now; what comes rarely is looked for every 30 s. See Moments for the arguments."""
     due = breaks.find_sightings(clock.now(), _BATCH)
     if due:
-        _look_at(due, restored_at)
+        _look_at(due, restored_at, is_all_read=is_all_read)
     for row in breaks.find_due(_DUE):
         _book(row)
     swept_at = controls.read_all().get(progress.NAME, {}).get("swept_at")
@@ -30,7 +30,7 @@ def look(restored_at: datetime | None) -> None:
         progress.note({"swept_at": clock.now()})
 
 
-def _look_at(due: list[SightingRow], restored_at: datetime | None) -> None:
+def _look_at(due: list[SightingRow], restored_at: datetime | None, *, is_all_read: bool) -> None:
     logs = [compare.as_transfer(row) for row in due]
     rows = {row["_id"]: row for row in due}
     found = compare.match(logs)
@@ -45,7 +45,11 @@ def _look_at(due: list[SightingRow], restored_at: datetime | None) -> None:
             ended.append(one)
         else:
             breaks.look_again(key_of(one), _later(rows[key_of(one)], is_ambiguous=False))
-    ended += [one for one in found.rest if _judge(rows[key_of(one)], one, sides[key_of(one)], restored_at)]
+    for one in found.rest:
+        row = rows[key_of(one)]
+        at = Moments(row["mined_at"], row["seen_at"], clock.now(), restored_at, is_all_read)
+        if _judge(row, one, sides[key_of(one)], at):
+            ended.append(one)
     breaks.lose_sight([key_of(one) for one in ended])
 
 
@@ -53,11 +57,10 @@ def _later(row: SightingRow, *, is_ambiguous: bool) -> datetime:
     return clock.now() + discrepancies.look_again_in(is_ambiguous=is_ambiguous, seen_at=row["seen_at"])
 
 
-def _judge(row: SightingRow, one: ChainTransfer, sides: tuple[str, str], restored_at: datetime | None) -> bool:
+def _judge(row: SightingRow, one: ChainTransfer, sides: tuple[str, str], at: Moments) -> bool:
     """Decide about a Transfer that no row knows by its hash; whether that is the end of it."""
     equal = breaks.find_equal_sightings(one.sender, one.recipient, str(one.amount))
     rivals = compare.rivals_for(one, sides)
-    at = Moments(row["mined_at"], row["seen_at"], clock.now(), restored_at)
     verdict = matching.without_hash(at, len(equal), rivals)
     match verdict.action:
         case "missing":

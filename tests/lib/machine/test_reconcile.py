@@ -173,6 +173,22 @@ def test_look_alikes_are_never_guessed(bench: Bench, rows: int, transfers: int) 
     bench.audit()
 
 
+def test_nobody_is_chosen_while_some_of_the_chain_is_unread(bench: Bench) -> None:
+    """The first of two equal Transfers is not the only one because reading has come no further; it waits."""
+    row = unknown_row(bench)
+    bench.time.advance(16 * 60)
+    first, second = on_chain(bench, *[(ZERO, bench.wallet["address"], UNIT)] * 2)
+    assert first["block_number"] < second["block_number"]
+    reconcile.run(60.0, last=first["block_number"])
+    assert (found(bench), bench.status(row["_id"])) == ({}, "unknown")
+    reconciled()
+    bench.time.advance(60)
+    reconciled()
+    assert [one["candidates"] for one in found(bench)["ambiguous"]] == [[row["_id"]]] * 2
+    assert (list(found(bench)), bench.status(row["_id"])) == (["ambiguous"], "unknown")
+    bench.audit()
+
+
 def test_a_row_under_way_is_waited_for(bench: Bench) -> None:
     """A Transfer that a row may still name is nobody's break; once the row has ended otherwise, it is."""
     minted = bench.mint("1")
