@@ -46,9 +46,9 @@ def _look_at(due: list[SightingRow], restored_at: datetime | None, *, is_all_rea
         else:
             breaks.look_again(key_of(one), _later(rows[key_of(one)], is_ambiguous=False))
     for one in found.rest:
-        row = rows[key_of(one)]
-        at = Moments(row["mined_at"], row["seen_at"], clock.now(), restored_at, is_all_read)
-        if _judge(row, one, sides[key_of(one)], at):
+        seen = rows[key_of(one)]
+        at = Moments(seen["mined_at"], seen["seen_at"], clock.now(), restored_at, is_all_read)
+        if _judge(seen, one, sides[key_of(one)], at):
             ended.append(one)
     breaks.lose_sight([key_of(one) for one in ended])
 
