@@ -18,7 +18,7 @@ from ops.migrations import files
 from ops.migrations.history import Narrator
 from tests.edge import Raw
 from tests.local import programs
-from tests.migrating import AFTER, NEXT, advance, picture, project
+from tests.migrating import AFTER, NEXT, advance, file, picture, project
 from tests.support import unique
 
 VERSIONS = ROOT / "migrations" / "versions"
@@ -246,3 +246,34 @@ def test_history_tells_who_when_and_how_long(
     ]  # fmt: skip
     assert [one[3] for one in runs if one[1] == "0002"] == ["done"]
     assert [one[1] for one in told if one] == sorted(one[1] for one in told if one)
+
+
+def test_a_step_that_fails_is_told_and_gone_on_with(
+    empty: Raw, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where and why, what to do, and it stays in the history; once the cause is gone, the same command ends it."""
+    step = 'def upgrade(ctx):\n    ctx.ops.create_index("failures", "code", unique=True)\n'
+    body = f"{step}\n\ndef downgrade(ctx):\n    pass\n"
+    root = project(tmp_path, {f"{NEXT}_x.py": file(NEXT, "expand", body)})
+    advance(empty, files_uri(), len(REVISIONS))
+    empty.failures.insert_many([{"at": clock.now(), "event": "e", "code": "c"} for _ in range(2)])
+    assert migrations.main(["up"], root) == 1
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith(
+        f"migrate: Migration {NEXT} (Something) failed during upgrade in create_index on failures: "
+    )
+    assert second == "migrate: the same command goes on where it stopped: docs/runbooks/migration-failed.md"
+    assert migrations.main(["status"], root) == 0
+    assert f"{NEXT}  failed    expand    Something" in capsys.readouterr().out
+    empty.failures.delete_many({})
+    assert migrations.main(["up"], root) == 0
+    capsys.readouterr()
+    assert migrations.main(["history"], root) == 0
+    failed, done = capsys.readouterr().out.splitlines()[-2:]
+    assert "  failed: " in failed
+    assert done.endswith("  done")
+
+
+def files_uri() -> str:
+    """Where the test's database is."""
+    return config.read(config.DatabaseSettings).uri
