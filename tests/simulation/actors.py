@@ -169,10 +169,10 @@ def in_process(cast: Cast, name: str, work: Callable[[], Any]) -> Any:
         actor.process = before
 
 
-def attempt(cast: Cast, op: Op) -> None:
+def attempt(cast: Cast, op: Op, *, named: str | None = None) -> None:
     """One call for an op. Its reply may never come, and its request may arrive twice."""
     op.tries += 1
-    in_process(cast, f"{op.name}#{op.tries}", lambda: _call(cast, op))
+    in_process(cast, named or f"{op.name}#{op.tries}", lambda: _call(cast, op))
 
 
 def _call(cast: Cast, op: Op) -> None:
@@ -191,7 +191,9 @@ def _call(cast: Cast, op: Op) -> None:
         op.final = reply
 
 
-def deliver_webhooks(cast: Cast, *, is_twice: bool = False, is_reversed: bool = False) -> None:
+def deliver_webhooks(
+    cast: Cast, *, is_twice: bool = False, is_reversed: bool = False, named: str | None = None
+) -> None:
     """What MetaKeep has to tell by now, each delivery in a process of its own; what is not taken is told again."""
     world = cast.world
     with world.scheduler.aside():
@@ -202,8 +204,8 @@ def deliver_webhooks(cast: Cast, *, is_twice: bool = False, is_reversed: bool = 
             headers = world.sandbox.sender._headers(row, "/v1/webhooks/metakeep", row["payload"].encode())
         http = {"method": "POST", "path": "", "headers": headers, "queryString": "", "body": row["payload"]}
         event = {"http": {**http, "isBase64Encoded": False}}
-        number = sum(row["seq"] == one for one in world.told_of)
+        name = named or f"webhook {row['seq']}#{world.told_of.count(row['seq'])}"
         world.told_of.append(row["seq"])
-        result = in_process(cast, f"webhook {row['seq']}#{number}", lambda event=event: world.call(INBOUND, event))
+        result = in_process(cast, name, lambda event=event: world.call(INBOUND, event))
         with world.scheduler.aside():
             world.sandbox.sender._note(row, result["statusCode"] if result else None)

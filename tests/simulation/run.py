@@ -13,8 +13,9 @@ from tests.simulation.actors import MOST_SKEW, Cast, attempt, deliver_webhooks
 from tests.simulation.checkers import Check, is_at_rest
 from tests.simulation.facts import Facts, gather
 from tests.simulation.plan import Plan
-from tests.simulation.scenarios import SCENARIOS
+from tests.simulation.scenarios import SCENARIOS, Scenario
 from tests.simulation.scheduler import Stuck
+from tests.simulation.stages import STAGES
 from tests.simulation.world import Row, World
 
 # Seconds between the looks of the calm: leases, a repair's quiet time, polls, the life of a consent, back-off.
@@ -42,12 +43,19 @@ class Report:
     seconds: float
     paths: dict[str, list[str]]
     actors: list[str]
+    outcome: dict[str, list[str]]
     story: list[str] = field(default_factory=list)
 
 
 def scenario_of(seed: int) -> str:
     """The scenario of a seed: all of them in turn."""
     return list(SCENARIOS)[seed % len(SCENARIOS)]
+
+
+def _scene(name: str) -> Scenario:
+    """The scenario of that name, or a stage and who comes next on it: `tokens/mint then tick`."""
+    stage, _, following = name.partition(" then ")
+    return STAGES[stage](following) if following else SCENARIOS[name]
 
 
 def run(world: World, seed: int, plan: Plan | None = None, scenario: str | None = None) -> Report:
@@ -59,7 +67,7 @@ def run(world: World, seed: int, plan: Plan | None = None, scenario: str | None 
     world.begin(plan, seed)
     cast = Cast(world, seed, random.Random(f"{seed}:cast"))
     cast.rest_seconds = cast.chance.choice((5.0, 5.0, 5.0, 5.0, 5.0, _LONG_REST_SECONDS))
-    SCENARIOS[name](cast)
+    _scene(name)(cast)
     watch = Watch(world)
     world.wire.watch = watch.look
     try:
@@ -78,6 +86,7 @@ def run(world: World, seed: int, plan: Plan | None = None, scenario: str | None 
         seconds=time.perf_counter() - started,
         paths=world.scheduler.paths,
         actors=[name for name, _ in cast.roles],
+        outcome=outcome(gather(world, cast)),
         story=plan.log,
     )
 
@@ -94,6 +103,26 @@ def _judged(world: World, cast: Cast, watch: "Watch", plan: Plan) -> list[str]:
     violations += judge(gather(world, cast), _ALWAYS)
     violations += calm(world, cast)
     return [*violations, *watch.seen_wrong, *judge(gather(world, cast), _IN_THE_END)]
+
+
+def outcome(facts: Facts) -> dict[str, list[str]]:
+    """What there is in the end, without ids, secrets and times: equal in two runs that had the same effect."""
+    rows = facts.rows
+    names = {row["address_key"]: row["_id"] for row in rows["wallets"]}
+    names = {address: str(number) for number, address in enumerate(sorted(names, key=names.__getitem__))}
+    names |= {facts.treasury_address.lower(): "treasury", "0x" + "0" * 40: "nobody"}
+    found = {
+        "chain": [f"{names.get(one.sender)} {names.get(one.recipient)} {one.units}" for one in facts.transfers],
+        "transactions": [f"{row['kind']} {row['amount']} {row['status']}" for row in facts.transactions],
+        "accounts": [f"{row['posted']} {row['sequence']}" for row in rows["accounts"]],
+        "wallets": [f"{row.get('email')} {[one['label'] for one in row['links']]}" for row in rows["wallets"]],
+        "batches": [f"{row['reference']} {row['status']} {row['unfolded']}" for row in rows["batches"]],
+        "endpoints": [f"{row['url']} {row['status']}" for row in rows["endpoints"]],
+        "api_keys": [f"{row['client_id']} {row['scopes']} {row['revoked_at'] is None}" for row in rows["api_keys"]],
+        "breaks": [f"{row['type']} {row['status']}" for row in rows["breaks"]],
+        "events": [f"{row['client_id']} {row['type']}" for row in rows["events"]],
+    }
+    return {name: sorted(lines) for name, lines in found.items()}
 
 
 def judge(facts: Facts, checks: tuple[Check, ...]) -> list[str]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.simulation import hunt
+from tests.simulation.aiming import Targets
 from tests.simulation.crew import Crew, crew
 from tests.simulation.mutations import DEFECTS
 from tests.simulation.scenarios import SCENARIOS
@@ -46,6 +47,21 @@ def test_new_seeds_break_no_promise(workers: Crew) -> None:
     assert not failed, f"./doit simulate --seed {next(iter(failed))}: {failed}"
     assert {one["scenario"] for one in results} == set(SCENARIOS)
     assert sum(one["faults"].get("kill", 0) for one in results) > 30
+
+
+def test_what_chance_passed_over_is_aimed_at(workers: Crew) -> None:
+    """In the end each boundary that a run came across, or was led to, met a fault; and no promise broke."""
+    targets, met = Targets(), dict[str, int]()
+    jobs = [{"seed": 3, "scenario": "api_keys"}]
+    while jobs:
+        for result in workers.do_all(jobs):
+            assert not result["violations"], result["violations"]
+            targets.note(result)
+            for site, (_, faults) in result["sites"].items():
+                met[site] = met.get(site, 0) + faults
+        jobs = targets.take()
+    assert len(met) > 50
+    assert [site for site, faults in met.items() if not faults] == []
 
 
 def test_every_kept_defect_has_a_seed() -> None:
