@@ -3,6 +3,7 @@
 import argparse
 import json
 import shlex
+import signal
 import sys
 import time
 from collections import Counter
@@ -10,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from tests.simulation.aiming import Targets
-from tests.simulation.crew import Crew, Job, Result, crew
-from tests.simulation.hunt import hunt, keep
+from tests.simulation.crew import Crew, Job, Result, WorkerFailed, crew
+from tests.simulation.hunt import hunt, keep, kept
 from tests.simulation.mutations import DEFECTS
 from tests.simulation.scenarios import SCENARIOS
 from tests.simulation.shrink import shrink
@@ -31,29 +32,40 @@ def main(arguments: list[str]) -> int:
     print(f"seeds {first} to {first + count - 1}, {options.workers} workers", file=sys.stderr)
     if options.plan:
         jobs = [{"seed": first, "scenario": options.scenario, "plan": json.loads(options.plan)}]
-    summary, targets = Summary(), Targets()
+    summary = Summary()
+    for one in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(one, signal.default_int_handler)
     with crew(min(options.workers, count)) as workers:
         try:
-            while jobs:
-                for result in workers.do_all(jobs):
-                    summary.add(result)
-                    targets.note(result)
-                    if len(jobs) == 1 == count or (result["violations"] and len(summary.failed) <= _MOST_SHOWN):
-                        show(workers, result)
-                jobs = targets.take() if count > 1 else []
-                summary.aimed += len(jobs)
+            _run_all(workers, jobs, summary, is_alone=count == 1)
         except KeyboardInterrupt:
-            print("interrupted: what was seen until here", file=sys.stderr)
-    print(json.dumps(summary.content(), indent=2) if options.json else summary.text())
-    return 1 if summary.failed else 0
+            summary.is_interrupted = True
+        finally:
+            summary.lost = workers.lost
+            print(json.dumps(summary.content(), indent=2) if options.json else summary.text(), flush=True)
+    return 1 if summary.failed or summary.is_interrupted else 0
+
+
+def _run_all(workers: Crew, jobs: list[Job], summary: "Summary", *, is_alone: bool) -> None:
+    """These, and then the runs that aim at the boundaries that met nothing, until there is none left."""
+    targets = Targets()
+    while jobs:
+        for result in workers.do_all(jobs):
+            summary.add(result)
+            targets.note(result)
+            if is_alone or (result["violations"] and len(summary.failed) <= _MOST_SHOWN):
+                show(workers, result)
+        jobs = [] if is_alone else targets.take()
+        summary.aimed += len(jobs)
 
 
 def _mutate(options: argparse.Namespace) -> int:
     """Plant defects and see that each is seen; with --keep the seeds that saw them are written down."""
     names = list(DEFECTS) if options.mutate == "all" else [options.mutate]
+    first = {name: kept()["defects"].get(name, 0) if options.seed is None else options.seed for name in names}
     seen: dict[str, int] = {}
     with crew(min(options.workers, len(names))) as workers, ThreadPoolExecutor(options.workers) as pool:
-        found = pool.map(lambda name: hunt(workers, name, options.seed or 0), names)
+        found = pool.map(lambda name: hunt(workers, name, first[name]), names)
         for name, (seed, violations) in zip(names, found, strict=True):
             what = f"seed {seed}: {violations[0]}" if seed is not None else "NOT SEEN"
             print(f"{name:20} {DEFECTS[name].what:30} {what}"[:180], flush=True)
@@ -71,6 +83,8 @@ class Summary:
     def __init__(self) -> None:
         self.runs, self.crossings, self.aimed = 0, 0, 0
         self.failed: list[int] = []
+        self.lost: list[str] = []
+        self.is_interrupted = False
         self.faults: Counter[str] = Counter()
         self.sites: dict[str, list[int]] = {}
         self.scenarios: Counter[str] = Counter()
@@ -89,8 +103,11 @@ class Summary:
         if time.monotonic() - self._shown > _SHOW_EVERY_SECONDS:
             self._shown = time.monotonic()
             met = sum(1 for _, faults in self.sites.values() if faults)
+            seconds = self._shown - self._started
             print(
-                f"{self.runs} runs, {len(self.failed)} failed, {met} of {len(self.sites)} boundaries", file=sys.stderr
+                f"{seconds:.0f} s: {self.runs} runs, {self.aimed} to aim, {len(self.failed)} failed,"
+                f" {met} of {len(self.sites)} boundaries",
+                file=sys.stderr,
             )
 
     def content(self) -> dict[str, Any]:
@@ -101,6 +118,8 @@ class Summary:
             "aimed_runs": self.aimed,
             "violations": len(self.failed),
             "failed_seeds": self.failed,
+            "done_again": self.lost,
+            "is_interrupted": self.is_interrupted,
             "boundaries": len(self.sites),
             "boundaries_with_faults": len(met),
             "boundaries_without": sorted(self.sites.keys() - set(met)),
@@ -125,6 +144,8 @@ class Summary:
                 f"faults: {faults}",
                 f"{content['seconds']} s",
                 *([f"failed seeds: {content['failed_seeds']}"] if self.failed else []),
+                *(f"done again, as a worker ended over it: {one}" for one in self.lost),
+                *(["interrupted: this is what was seen until then"] if self.is_interrupted else []),
             ]
         )
 
@@ -137,6 +158,15 @@ def show(workers: Crew, result: Result) -> None:
         print(f"  {sentence}")
     if not result["violations"] or not result["plan"]:
         return
+
+    try:
+        _show_shrunk(workers, result)
+    except WorkerFailed as failed:
+        print(f"  not shrunk: {failed}")
+
+
+def _show_shrunk(workers: Crew, result: Result) -> None:
+    seed, scenario = result["seed"], result["scenario"]
 
     def runs(plan: dict[str, Any]) -> list[str]:
         again: list[str] = workers.do({"seed": seed, "scenario": scenario, "plan": plan})["violations"]

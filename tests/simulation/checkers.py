@@ -7,12 +7,13 @@ as they are drawn there; whatever else is compared is recomputed.
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from itertools import pairwise
 
 from getsmart.amounts import MAX_SUPPLY
 from getsmart.models import BURNED, EXTERNAL, ISSUANCE, MOVES, SYSTEM_ACCOUNTS, TREASURY, is_final
 from getsmart.mongo import to_units
-from tests.simulation.actors import Op, Reply
+from tests.simulation.actors import MOST_SKEW, Op, Reply
 from tests.simulation.facts import Facts, Transfer, signed
 from tests.simulation.world import Row
 
@@ -29,12 +30,24 @@ _REFUSALS = frozenset(
         *("invalid_state", "not_found"),
     }
 )
+_HORIZON = timedelta(minutes=15)  # design section 4: later nothing is sent again
+_SKEW = timedelta(seconds=MOST_SKEW)
 Check = Callable[[Facts], Iterator[str]]
 
 
 def is_at_rest(row: Row) -> bool:
-    """Whether nothing of the row is still to come by itself."""
+    """Whether nothing of the row is still to come by itself: it is final, or the chain alone could tell."""
     return is_final(row["status"]) or (row["status"] == "unknown" and "due_at" not in row)
+
+
+def nobody_is_forgotten(facts: Facts) -> Iterator[str]:
+    """I1 at any moment: an open row is due, unless it has no id to ask about and is too old to be sent again."""
+    for row in facts.transactions:
+        if is_final(row["status"]) or "due_at" in row:
+            continue
+        age = facts.now - row.get("send_started_at", row["created_at"])
+        if row["status"] != "unknown" or "metakeep_transaction_id" in row or age < _HORIZON - 2 * _SKEW:
+            yield f"I1: {row['_id']} is {row['status']} after {age}, and nobody looks at it again"
 
 
 def not_too_much(facts: Facts) -> Iterator[str]:
@@ -124,14 +137,19 @@ def one_effect(facts: Facts) -> Iterator[str]:
 
 
 def each_transfer_is_known(facts: Facts) -> Iterator[str]:
-    """I7: each Transfer is one transaction's, or stands as an open break of a type."""
+    """I7: in the end each Transfer has settled one transaction, or stands as an open break of a type."""
     breaks = {row.get("tx_hash") for row in facts.rows["breaks"] if row["status"] == "open"}
     for transfer in facts.transfers:
-        is_known = any(transfer.tx_hash in _hashes(facts, row) for row in facts.transactions)
-        if not is_known and transfer.tx_hash not in breaks:
+        is_settled = is_booked(facts, transfer)
+        if not is_settled and transfer.tx_hash not in breaks:
             yield "I7: a Transfer on the chain is no transaction's, and no break"
-        if is_known and transfer.tx_hash in breaks:
+        if is_settled and transfer.tx_hash in breaks:
             yield "I7: a Transfer on the chain is a transaction's, and a break as well"
+
+
+def is_booked(facts: Facts, transfer: Transfer) -> bool:
+    """Whether it has settled a transaction; that MetaKeep was asked for it by one is not enough."""
+    return any(row["status"] == "confirmed" and row["tx_hash"] == transfer.tx_hash for row in facts.transactions)
 
 
 def each_has_its_effect(facts: Facts) -> Iterator[str]:
@@ -334,7 +352,16 @@ def keys_end(facts: Facts) -> Iterator[str]:
 
 
 ALWAYS: tuple[Check, ...] = (
-    *(not_too_much, one_effect, each_has_its_effect, badges_once, ceilings_hold, batches_whole, wallets_are_single),
+    *(
+        not_too_much,
+        nobody_is_forgotten,
+        one_effect,
+        each_has_its_effect,
+        badges_once,
+        ceilings_hold,
+        batches_whole,
+        wallets_are_single,
+    ),
 )
 IN_THE_END: tuple[Check, ...] = (
     *(all_is_final, each_transfer_is_known, answered_once, reserves_are_right),

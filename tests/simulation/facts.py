@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import NamedTuple
 
 from getsmart.amounts import MAX_SUPPLY
@@ -40,6 +41,7 @@ class Facts:
     ops: list[Op]
     gone: int
     treasury_address: str
+    now: datetime
     held: dict[str, int] = field(init=False)
     posted: dict[str, int] = field(init=False)
 
@@ -113,6 +115,7 @@ def gather(world: World, cast: Cast) -> Facts:
         ops=cast.ops,
         gone=cast.gone,
         treasury_address=world.sandbox.world.treasury.lower(),
+        now=world.scheduler.true_now(),
     )
 
 

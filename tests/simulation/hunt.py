@@ -12,17 +12,21 @@ MOST_SEEDS = 200
 
 
 def job(name: str, seed: int) -> dict[str, Any]:
-    """The run of a seed with a defect planted, in one of the scenarios where it can show."""
-    scenarios = DEFECTS[name].scenarios
-    return {"seed": seed, "scenario": scenarios[seed % len(scenarios)], "defect": name}
+    """The run of a seed with a defect planted, where and by what it can show."""
+    defect = DEFECTS[name]
+    scenario = defect.scenarios[seed % len(defect.scenarios)]
+    return {"seed": seed, "scenario": scenario, "defect": name, "where": defect.where}
 
 
 def hunt(workers: Crew, name: str, first: int, most: int = MOST_SEEDS) -> tuple[int | None, list[str]]:
-    """The first seed from `first` on that sees the defect, and what a judge said; None after so many that did not."""
+    """The first seed from `first` on that sees the defect, and what a judge said; None after so many that did not.
+
+    A run in which the defect itself breaks, as the product has outgrown it, has seen nothing.
+    """
     for seed in range(first, first + most):
-        violations = workers.do(job(name, seed))["violations"]
-        if violations:
-            return seed, violations
+        result = workers.do(job(name, seed))
+        if result["violations"] and not result["is_misfit"]:
+            return seed, result["violations"]
     return None, []
 
 

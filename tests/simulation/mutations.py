@@ -29,6 +29,7 @@ class Defect:
     what: str
     scenarios: tuple[str, ...]
     planted: tuple[Planted, ...]
+    where: str | None = None  # the kind of boundary at which something has to go wrong first
 
 
 @contextmanager
@@ -54,8 +55,8 @@ def _entry_twice(real: Any) -> Replacement:
 
 
 def _account_not_moved(real: Any) -> Replacement:
-    def move(wallet_id: str, units: int, at: Any, session: Any) -> Any:
-        line = real(wallet_id, units, at, session)
+    def move(wallet_id: str, units: int, at: Any, session: Any, *, is_held: bool = True) -> Any:
+        line = real(wallet_id, units, at, session, is_held=is_held)
         posted = ledger.posted(wallet_id, session=session)
         restored = {"posted": ledger.to_decimal(posted - units)}
         database().accounts.update_one({"_id": wallet_id}, {"$set": restored}, session=session)
@@ -69,10 +70,11 @@ def _summed_twice(real: Any) -> Replacement:
 
 
 def _sent_twice(real: Any) -> Replacement:
-    def call(request: Any, *, seconds: float) -> Any:
+    def call(request: Any, *, seconds: float, signer: str | None = None) -> Any:
         if request.path == "/v2/app/coin/mint":
-            real(request._replace(idempotency_key=str(request.idempotency_key)[::-1]), seconds=seconds)
-        return real(request, seconds=seconds)
+            again = request._replace(idempotency_key=str(request.idempotency_key)[::-1])
+            real(again, seconds=seconds, signer=signer)
+        return real(request, seconds=seconds, signer=signer)
 
     return call
 
@@ -148,6 +150,10 @@ def _rewritten(_real: Any) -> Replacement:
     return wait
 
 
+def _forgotten(real: Any) -> Replacement:
+    return lambda row: transactions.note(real(row), {}, gone=("due_at",)) or row
+
+
 def _other_bytes(real: Any) -> Replacement:
     return lambda row, *, is_replay: real(row, is_replay=is_replay)._replace(
         body=row["reply"]["body"] + " " * is_replay
@@ -216,7 +222,7 @@ DEFECTS: dict[str, Defect] = {
     "account_not_moved": Defect("a wallet's account stays", _MONEY, ((ledger, "_move_wallet", _account_not_moved),)),
     "summed_twice": Defect("system accounts get it twice", _MONEY, ((ledger, "_sums", _summed_twice),)),
     "sent_twice": Defect("a mint leaves twice", ("mint",), ((client, "call", _sent_twice),)),
-    "another_key": Defect("sent again under another key", _MONEY, ((send, "resend", _another_key),)),
+    "another_key": Defect("sent again under another key", _MONEY, ((send, "resend", _another_key),), where="provider"),
     "event_skipped": Defect("a change has no event", _MONEY, ((number, "_number", _event_skipped),)),
     "gap": Defect("a number is left out", _MONEY, ((events, "number", _gap),)),
     "cleared_first": Defect("outboxes emptied before", _MONEY, ((number, "number_now", _cleared_first),)),
@@ -228,9 +234,10 @@ DEFECTS: dict[str, Defect] = {
     "badge_released": Defect("a badge free too early", ("badge",), ((transactions, "_gone", _badge_released),)),
     "backward": Defect("a state goes back", ("fated",), ((settle, "wait", _backward),)),
     "rewritten": Defect("a timeline is rewritten", ("fated",), ((settle, "wait", _rewritten),)),
+    "forgotten": Defect("nobody looks again", ("fated",), ((settle, "wait", _forgotten),)),
     "other_bytes": Defect("a repeated reply differs", _MONEY, ((claim, "_answer", _other_bytes),)),
     "lease_ignored": Defect("a claim taken too early", ("mint",), ((transactions, "take_lease", _lease_ignored),)),
-    "cancelled_anyway": Defect("what was sent is ended", _MONEY, ((send, "resend", _ended_anyway),)),
+    "cancelled_anyway": Defect("what was sent is ended", _MONEY, ((send, "resend", _ended_anyway),), where="provider"),
     "marked_first": Defect("seen before its effect", ("mint", "burn"), ((receiving, "_apply", _marked_first),)),
     "unseen": Defect(
         "confirmed without its Transfer",
@@ -243,7 +250,9 @@ DEFECTS: dict[str, Defect] = {
     "no_ceiling": Defect("a ceiling counts nothing", ("ceiling",), ((ceilings, "take", _no_ceiling),)),
     "address_logged": Defect("an address is logged", ("mint",), ((protocol, "mint", _address_logged),)),
     "outage_is_failure": Defect(
-        "no answer taken for a no", ("mint", "treasury"), ((send, "_put_off", _refused_is_over),)
+        "no answer taken for a no", ("mint", "treasury"), ((send, "_put_off", _refused_is_over),), where="provider"
     ),
-    "no_horizon": Defect("sent again after the horizon", _MONEY, ((send, "HORIZON", lambda _: send.HORIZON * 400),)),
+    "no_horizon": Defect(
+        "sent again after the horizon", ("away",), ((send, "HORIZON", lambda _: send.HORIZON * 400),), where="provider"
+    ),
 }

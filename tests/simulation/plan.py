@@ -98,6 +98,7 @@ class Plan:
     picks: list[int] = field(default_factory=list)
     aimed: dict[str, Fault] = field(default_factory=dict)  # by process and the number of its crossing: `mint#1@7`
     dropped: frozenset[str] = frozenset()
+    where: str | None = None  # the one kind of boundary at which faults are drawn, and then there are more of them
     met: list[Fault] = field(default_factory=list)  # what happened of all that, in its order
     log: list[str] | None = None
 
@@ -107,8 +108,8 @@ class Plan:
         self._order = random.Random(f"{self.drawn_from}:order")
         self._taken = 0
         many = self._chance.choice((0, 1, 1, 2, 2, 3, 4, 6))
-        self._left = many
-        self._rate = many / 250
+        self._left = many if self.where is None else max(many, 3)
+        self._rate = many / 250 if self.where is None else 0.25
         self._restless = self._order.choice((0.02, 0.1, 0.3))
 
     @classmethod
@@ -134,6 +135,8 @@ class Plan:
         if self.is_given:
             fault = self.faults.get(number)
             return fault if fault and tuple(fault) in _OF[boundary.kind, boundary.phase] else None
+        if self.where not in (None, boundary.kind):
+            return None
         weight = 2.0 if boundary.writes else 0.5
         if not self._left or self._chance.random() >= self._rate * weight:
             return None

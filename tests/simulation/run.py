@@ -13,7 +13,7 @@ from tests.simulation.actors import MOST_SKEW, Cast, attempt, deliver_webhooks
 from tests.simulation.checkers import Check, is_at_rest
 from tests.simulation.facts import Facts, gather
 from tests.simulation.plan import Plan
-from tests.simulation.scenarios import SCENARIOS, Scenario
+from tests.simulation.scenarios import LONG_REST_SECONDS, SCENARIOS, Scenario
 from tests.simulation.scheduler import Stuck
 from tests.simulation.stages import STAGES
 from tests.simulation.world import Row, World
@@ -21,7 +21,6 @@ from tests.simulation.world import Row, World
 # Seconds between the looks of the calm: leases, a repair's quiet time, polls, the life of a consent, back-off.
 _PAUSES = (20, 40, 62, 62, 62, 130, 300, 400, 600, 900, 900, 2000, 7300, 19_000, 44_000, 44_000)
 _RELEASED = 9  # the look before which MetaKeep goes on with what it has left lying
-_LONG_REST_SECONDS = 30 * 60.0  # nobody looks for longer than anything may be sent again
 _ALWAYS = (*checkers.ALWAYS, *checkers_told.ALWAYS)
 _IN_THE_END = (*_ALWAYS, *checkers.IN_THE_END, *checkers_told.IN_THE_END)
 
@@ -66,7 +65,7 @@ def run(world: World, seed: int, plan: Plan | None = None, scenario: str | None 
     name = scenario or scenario_of(seed)
     world.begin(plan, seed)
     cast = Cast(world, seed, random.Random(f"{seed}:cast"))
-    cast.rest_seconds = cast.chance.choice((5.0, 5.0, 5.0, 5.0, 5.0, _LONG_REST_SECONDS))
+    cast.rest_seconds = cast.chance.choice((5.0, 5.0, 5.0, 5.0, 5.0, LONG_REST_SECONDS))
     _scene(name)(cast)
     watch = Watch(world)
     world.wire.watch = watch.look
@@ -144,7 +143,7 @@ def calm(world: World, cast: Cast) -> list[str]:
         deliver_webhooks(cast)
         world.tick()
         facts = gather(world, cast)
-        violations += judge(facts, (checkers.not_too_much,))
+        violations += judge(facts, (checkers.not_too_much, checkers.nobody_is_forgotten))
         if is_quiet(facts):
             break
     for op in cast.ops:
@@ -166,6 +165,7 @@ def is_quiet(facts: Facts) -> bool:
         and all(batch["status"] in ("completed", "accepting") for batch in facts.rows["batches"])
         and all(available == expected for available, expected in facts.reserves().values())
         and not _awaited(facts)
+        and not any(checkers.each_transfer_is_known(facts))
     )
 
 

@@ -8,6 +8,7 @@ from tests.simulation.world import HOOK
 
 Scenario = Callable[[Cast], None]
 UNIT = 10**18
+LONG_REST_SECONDS = 30 * 60.0  # nobody looks for longer than anything may be sent again
 
 
 def _wallet(cast: Cast, name: str) -> str:
@@ -33,6 +34,12 @@ def mints(cast: Cast) -> None:
     cast.caller("caller-2", _mint(cast, "mint-2", "k2", "7"))
     cast.caller("caller-3", _mint(cast, "mint-3", "k1", "8"))
     cast.ticks()
+
+
+def away(cast: Cast) -> None:
+    """One mint; then its caller and the clockwork are away for longer than anything may be sent again."""
+    cast.caller("caller-1", _mint(cast, "mint-1", "k1"), tries=1)
+    cast.rest_seconds = LONG_REST_SECONDS
 
 
 def badge(cast: Cast) -> None:
@@ -240,7 +247,7 @@ def api_keys(cast: Cast) -> None:
 SCENARIOS: dict[str, Scenario] = {
     work.__name__: work
     for work in (
-        *(mint, mints, badge, cap, ceiling, treasury, burn, consent, airdrop),
+        *(mint, mints, away, badge, cap, ceiling, treasury, burn, consent, airdrop),
         *(wallets, erase, endpoints, replay, failing, fated, api_keys),
     )
 }

@@ -1,3 +1,4 @@
+import inspect
 import time
 from collections.abc import Iterator
 
@@ -68,6 +69,31 @@ def test_every_kept_defect_has_a_seed() -> None:
     """A defect that is added is hunted for: `./doit simulate --mutate NAME --keep`."""
     assert sorted(hunt.kept()["defects"]) == sorted(DEFECTS)
     assert len(DEFECTS) >= 20
+
+
+def test_kept_seeds_break_no_promise(workers: Crew) -> None:
+    """Runs that once broke a promise, and were the reason for a change: they are played again."""
+    results = list(workers.do_all(hunt.kept()["seeds"]))
+    failed = {one["seed"]: one["violations"] for one in results if one["violations"]}
+    assert not failed, failed
+
+
+def test_planted_defects_fit_where_they_are_planted() -> None:
+    """A defect takes what the real function takes: else it would be seen for breaking, and not for what it does."""
+    misfits = []
+    for name, defect in DEFECTS.items():
+        for place, function, make in defect.planted:
+            real = getattr(place, function)
+            if callable(real) and _shape(make(real)) != _shape(real):
+                misfits.append(f"{name}: {function}{inspect.signature(real)}")
+    assert not misfits
+
+
+def _shape(function: object) -> list[tuple[str, bool]]:
+    """How many it takes by place, and which by name."""
+    taken = inspect.signature(function).parameters.values()  # type: ignore[arg-type]
+    by_name = inspect.Parameter.KEYWORD_ONLY
+    return [(one.name if one.kind is by_name else "", one.default is inspect.Parameter.empty) for one in taken]
 
 
 @pytest.mark.parametrize("name", sorted(DEFECTS))

@@ -11,12 +11,16 @@ from tests.simulation.plan import Plan
 from tests.simulation.run import run
 from tests.simulation.world import World, opened
 
+# What a planted defect does that the product has outgrown; the judges would see that, and not the defect.
+_MISFITS = ("TypeError", "AttributeError", "NameError")
+
 
 def work(world: World, job: dict[str, Any]) -> dict[str, Any]:
-    """Do a job: the run of a seed, or of a plan that is given; with a defect planted, or not."""
-    plan = Plan.load(job["plan"]) if job.get("plan") else None
+    """Do a job: the run of a seed (`where`: faults at such boundaries only), or of a plan; with a defect, or not."""
+    plan = Plan.load(job["plan"]) if job.get("plan") else Plan(job["seed"], where=job.get("where"))
     with plant(job.get("defect")):
-        return asdict(run(world, job["seed"], plan, job.get("scenario")))
+        report = run(world, job["seed"], plan, job.get("scenario"))
+    return {**asdict(report), "is_misfit": any(f'"{name}"' in world.logged.getvalue() for name in _MISFITS)}
 
 
 def main() -> None:
