@@ -4,6 +4,7 @@ The transaction row is the claim: a unique index on (client, path, key) decides 
 was answered is stored with the row and repeated for ever; a claim whose holder died is taken over after its lease.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -12,6 +13,7 @@ from getsmart import calls, clock
 from getsmart.errors import (
     BadgeAlreadyClaimed,
     DatabaseUnavailable,
+    GetSmartError,
     IdempotencyInProgress,
     IdempotencyMismatch,
     InsufficientBalance,
@@ -30,6 +32,8 @@ from getsmart.stores import reserves, transactions
 
 if TYPE_CHECKING:
     from getsmart.breaks import BreakRow
+
+_PAUSES = (0.1, 0.3, 0.6)  # within that a call that is alive has written its row
 
 
 class Draft(NamedTuple):
@@ -51,8 +55,8 @@ def place(claim: Claim, draft: Callable[[], Draft]) -> Accepted:
     """Claim, send and answer; or repeat what the first call with this key was answered.
 
     `draft` is asked only when the key is new, so that a replay reads and reserves nothing. Raises what `draft` raises,
-    SupplyExhausted, InsufficientBalance, LimitExceeded, BadgeAlreadyClaimed or Recovering (all of which claim
-    nothing), IdempotencyMismatch or IdempotencyInProgress.
+    SupplyExhausted, InsufficientBalance, LimitExceeded, BadgeAlreadyClaimed, DatabaseUnavailable or Recovering (all of
+    which claim nothing), IdempotencyMismatch or IdempotencyInProgress.
     """
     row, recovery = _find(claim)
     if row is not None:
@@ -74,9 +78,12 @@ def _first(claim: Claim, draft: Draft, recovery: dict[str, Any]) -> Accepted:
         del row["send_started_at"]
     counted = ceiling.count(claim.caller, draft.hold, draft.amount)
     begun = reserves.begin()
-    if not reserves.take(draft.hold, draft.amount) and not _take_back(lost, draft):
+    try:
+        if not reserves.take(draft.hold, draft.amount) and not _take_back(lost, draft):
+            _take_after_all(draft)
+    except GetSmartError:
         ceiling.give_back(counted)
-        raise SupplyExhausted if draft.hold == SUPPLY else InsufficientBalance
+        raise
     if begun.is_late():
         raise DatabaseUnavailable("setting the amount aside took too long to be claimed safely")
     try:
@@ -92,6 +99,25 @@ def _first(claim: Claim, draft: Draft, recovery: dict[str, Any]) -> Accepted:
         raise Internal("an insert met a unique index without a twin") from None
     # Nothing of a claim that froze on its way has left, and its reserve may be gone.
     return _concluded(resend({**row, "is_in_flight": False}) if begun.is_late() else send_new(row))
+
+
+def _take_after_all(draft: Draft) -> None:
+    """Take what another call gives back; too little for now is no refusal (docs/adr/0085).
+
+    Raises SupplyExhausted or InsufficientBalance for good, and DatabaseUnavailable while the amount is set aside
+    without a row: whoever did it has died, and the next repair brings it back.
+    """
+    if draft.hold == SUPPLY:
+        raise SupplyExhausted
+    from getsmart.machine import repair  # only now: most calls find enough
+
+    for seconds in _PAUSES:
+        if not repair.is_set_aside(draft.hold, draft.amount):
+            raise InsufficientBalance
+        time.sleep(seconds)
+        if reserves.take(draft.hold, draft.amount):
+            return
+    raise DatabaseUnavailable("the amount is set aside by a call that has not written its row")
 
 
 def _take_back(lost: "Sequence[BreakRow]", draft: Draft) -> bool:

@@ -28,6 +28,15 @@ def repair_leaks() -> int:
     return sum(_repair(reserve, before) for reserve in reserves.find_quiet(before, _BATCH))
 
 
+def is_set_aside(name: str, units: int) -> bool:
+    """Whether a reserve would have that much, were none of it set aside without a row.
+
+    A call that has died did so, until the repair; or one that is about to write its row.
+    """
+    held, posted = transact(lambda session: _facts(name, session))
+    return posted - held >= units
+
+
 def _repair(reserve: Reserve, before: datetime) -> int:
     if transactions.was_returned_since(reserve.name, before):
         return 0

@@ -44,6 +44,27 @@ def test_a_leak_is_repaired_after_the_quiet_time(bench: Bench, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("kind", ["transfer", "burn"])
+def test_who_died_with_an_amount_makes_nobody_poor(bench: Bench, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """Until the repair the caller is told to come again, and not that there is too little; then it is done, once."""
+    monkeypatch.setattr("getsmart.machine.claim._PAUSES", (0.0, 0.0, 0.0))
+    bench.funded("50")
+    name = {"transfer": "treasury", "burn": bench.wallet["wallet_id"]}[kind]
+    bench.limit(name, "50")
+    key, call = "again", {"transfer": bench.transfer, "burn": bench.burn}[kind]
+    leak(bench, monkeypatch, partial(call, "30", key=key))
+    waits = call("30", key=key)
+    assert (waits.status, waits.code, waits.headers["Retry-After"]) == (503, "database_unavailable", "2")
+    assert call("60").code == "insufficient_balance"
+    assert call("20").status == 202
+    bench.time.advance(QUIET)
+    repair.repair_leaks()
+    assert call("30", key=key).status == 202
+    assert call("1").code == "insufficient_balance"
+    bench.settle()
+    bench.audit()
+
+
+@pytest.mark.parametrize("kind", ["transfer", "burn"])
 def test_treasury_and_wallets_are_repaired_too(bench: Bench, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     """Every reserve is recomputed from the books and its own open rows."""
     bench.funded("50")
