@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pymongo import MongoClient
 
 from getsmart import clock, mongo
 from getsmart.amounts import UNIT
@@ -205,7 +206,8 @@ def test_the_database_and_its_disk_are_lost(world: World, count: int, every: str
     typed = commands(RUNBOOK.read_text())
     provider = Provider(world.sandbox.base_url, world.sandbox.rpc_url)
     wallets = made_wallets()
-    seed(mongo.database(), provider, wallets, count)
+    with MongoClient[dict[str, Any]](world.uri, tz_aware=True) as patient:
+        seed(patient[NAME], provider, wallets, count)
     world.run(typed["reconcile"])
     caller = Caller(wallets)
     lost_at = lost_under_load(world, caller, every)
