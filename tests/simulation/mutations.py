@@ -222,7 +222,12 @@ DEFECTS: dict[str, Defect] = {
     "account_not_moved": Defect("a wallet's account stays", _MONEY, ((ledger, "_move_wallet", _account_not_moved),)),
     "summed_twice": Defect("system accounts get it twice", _MONEY, ((ledger, "_sums", _summed_twice),)),
     "sent_twice": Defect("a mint leaves twice", ("mint",), ((client, "call", _sent_twice),)),
-    "another_key": Defect("sent again under another key", _MONEY, ((send, "resend", _another_key),), where="provider"),
+    "another_key": Defect(
+        "sent again under another key",
+        _MONEY,
+        ((send, "resend", _another_key), (claim, "resend", _another_key)),
+        where="provider",
+    ),
     "event_skipped": Defect("a change has no event", _MONEY, ((number, "_number", _event_skipped),)),
     "gap": Defect("a number is left out", _MONEY, ((events, "number", _gap),)),
     "cleared_first": Defect("outboxes emptied before", _MONEY, ((number, "number_now", _cleared_first),)),
@@ -237,7 +242,12 @@ DEFECTS: dict[str, Defect] = {
     "forgotten": Defect("nobody looks again", ("fated",), ((settle, "wait", _forgotten),)),
     "other_bytes": Defect("a repeated reply differs", _MONEY, ((claim, "_answer", _other_bytes),)),
     "lease_ignored": Defect("a claim taken too early", ("mint",), ((transactions, "take_lease", _lease_ignored),)),
-    "cancelled_anyway": Defect("what was sent is ended", _MONEY, ((send, "resend", _ended_anyway),), where="provider"),
+    "cancelled_anyway": Defect(
+        "what was sent is ended",
+        _MONEY,
+        ((send, "resend", _ended_anyway), (claim, "resend", _ended_anyway)),
+        where="provider",
+    ),
     "marked_first": Defect("seen before its effect", ("mint", "burn"), ((receiving, "_apply", _marked_first),)),
     "unseen": Defect(
         "confirmed without its Transfer",
