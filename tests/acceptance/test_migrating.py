@@ -1,5 +1,6 @@
 """Calls go on while the schema changes under them: no error, each mint once, and no colour lacks what it needs."""
 
+import re
 import subprocess
 import sys
 import time
@@ -30,6 +31,18 @@ def applied(done: "subprocess.CompletedProcess[str]") -> str:
     """What it said; it has to have ended well."""
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def up_in_the_end(system: Town, root: Path) -> str:
+    """What `up` said, and again where it told to: today's code may make a collection in the moment in which it does.
+
+    Code of an earlier schema does not know of collections to come; only here does newer code run on an older schema.
+    """
+    done = migrate(system, root, "up")
+    if done.returncode and "already exists, but with different options" in done.stderr:
+        assert "the same command goes on where it stopped" in done.stderr
+        return done.stdout + applied(migrate(system, root, "up"))
+    return applied(done)
 
 
 def refuses(done: "subprocess.CompletedProcess[str]", why: str) -> None:
@@ -90,11 +103,12 @@ def test_reads_and_mints_go_on_from_the_first_schema_to_the_newest(tmp_path: Pat
         with Load(system, rate, f"schema-{rate:g}") as load:
             time.sleep(2)
             started = time.monotonic()
-            said = applied(migrate(system, root, "up"))
+            said = up_in_the_end(system, root)
             took = time.monotonic() - started
             time.sleep(2)
         print(f"0001 to {NEXT} in {took:.1f} s\n{said}{load.said()}")  # noqa: T201 - the figures are the point
-        assert f"{NEWEST} applied" in said  # all since the first, and the one that moves data
+        # All since the first, and the one that moves data; each once.
+        assert [int(number) for number in re.findall(r"^upgrade (\d+) ", said, re.MULTILINE)] == [*range(2, NEWEST + 2)]
         assert raw.wallets.count_documents({"address_lower": {"$exists": False}}) == 0
         once_each(system, load, before)
 
