@@ -156,6 +156,21 @@ def system(
     return raw
 
 
+@pytest.fixture
+def setting(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Change the environment; None unsets."""
+
+    def change(**values: str | None) -> None:
+        for name, value in values.items():
+            if value is None:
+                monkeypatch.delenv(name, raising=False)
+            else:
+                monkeypatch.setenv(name, value)
+        config.forget()
+
+    return change
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _close_client() -> Iterator[None]:
     yield

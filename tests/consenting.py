@@ -1,7 +1,6 @@
 """What tests of consent share: two wallets, the person's browser, and the relay."""
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,18 +91,3 @@ def pair(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Pair:
     bench.catch_up()
     bench.funded("100")
     return Pair(bench, bench.new_wallet())
-
-
-@pytest.fixture
-def setting(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Change the environment; None unsets."""
-
-    def change(**values: str | None) -> None:
-        for name, value in values.items():
-            if value is None:
-                monkeypatch.delenv(name, raising=False)
-            else:
-                monkeypatch.setenv(name, value)
-        config.forget()
-
-    return change

@@ -9,7 +9,6 @@ from getsmart.machine import send
 from getsmart.services import tick
 from tests.consenting import ENDED, MINED, TOKEN_LIFE, Pair
 from tests.consenting import pair as pair  # noqa: PLC0414 - the fixture
-from tests.consenting import setting as setting  # noqa: PLC0414 - the fixture
 from tests.money import QUIET, TRANSFER_PATH
 from tests.support import unique
 

@@ -9,7 +9,6 @@ from getsmart.machine import consent, send
 from getsmart.stores import transactions
 from tests.consenting import ENDED, MINED, TOKEN_LIFE, Pair
 from tests.consenting import pair as pair  # noqa: PLC0414 - the fixture
-from tests.consenting import setting as setting  # noqa: PLC0414 - the fixture
 from tests.crashes import Crashes
 from tests.money import QUIET, units
 from tests.support import Answer, unique

@@ -9,7 +9,6 @@ from getsmart.machine import consent
 from getsmart.services import tick
 from tests.consenting import ENDED, MINED, Pair
 from tests.consenting import pair as pair  # noqa: PLC0414 - the fixture
-from tests.consenting import setting as setting  # noqa: PLC0414 - the fixture
 from tests.money import QUIET, STATUS_PATH, units
 from tests.node import Node, receipt, transfer_log
 

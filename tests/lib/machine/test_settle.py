@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from getsmart import config
 from getsmart.chain import ChainUnavailable
 from getsmart.machine import settle
 from getsmart.metakeep import client
@@ -19,21 +18,6 @@ from tests.wire import free_url
 
 ZERO = "0x" + "0" * 40
 FIFTEEN_MINUTES = 15 * 60
-
-
-@pytest.fixture
-def setting(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Change the environment; None unsets."""
-
-    def change(**values: str | None) -> None:
-        for name, value in values.items():
-            if value is None:
-                monkeypatch.delenv(name, raising=False)
-            else:
-                monkeypatch.setenv(name, value)
-        config.forget()
-
-    return change
 
 
 def submitted(bench: Bench, amount: str = "10") -> Answer:
