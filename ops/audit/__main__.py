@@ -20,6 +20,7 @@ from rich.table import Table
 import dodo
 from ops.audit import code, database, dependencies, findings, gateway, licences
 from ops.audit.findings import Check, Finding, Section
+from ops.gateway import environment
 
 DEFAULT = Path("build/audit")
 
@@ -59,11 +60,22 @@ def markdown(sections: Sequence[Section], at: datetime) -> str:
     return "\n".join(lines) + "\n"
 
 
+def public_address(named: str) -> str:
+    """Where callers reach that environment; a URL is one already. Raises ArgumentTypeError for an unknown name."""
+    if "://" in named:
+        return named
+    try:
+        return environment.load(named).public
+    except environment.EnvironmentInvalid as invalid:
+        raise argparse.ArgumentTypeError(str(invalid)) from None
+
+
 def main(arguments: list[str]) -> int:
     """Audit, print a table, write the report and the bills of materials. Exit 1 as the module says."""
     parser = argparse.ArgumentParser(prog="./doit audit", description=__doc__)
     parser.add_argument("--output", type=Path, default=DEFAULT, help="folder of the report and the bills of materials")
-    parser.add_argument("--live", metavar="URL", help="a gateway to look at: its headers and TLS")
+    said = "look at the headers and the TLS of an environment's gateway, or of a URL"
+    parser.add_argument("--live", metavar="ENVIRONMENT", type=public_address, help=said)
     parser.add_argument("--offline", action="store_true", help="let pass what cannot be reached from here")
     options = parser.parse_args(arguments)
     load_dotenv()

@@ -9,6 +9,7 @@ import pytest
 from ops.audit import __main__ as audit
 from ops.audit import findings, licences
 from ops.audit.findings import Accepted, Finding, NotChecked, Section
+from ops.gateway import environment
 
 TODAY = date(2026, 11, 24)
 BAD = Finding("some:thing", "is bad")
@@ -90,6 +91,15 @@ def test_the_report(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pyt
         assert bill["bomFormat"] == "CycloneDX"
         pins = {line.split("==")[0] for line in Path(lock).read_text().splitlines() if "==" in line}
         assert {one["name"] for one in bill["components"]} == pins
+
+
+def test_a_live_gateway_is_named_by_its_environment(capsys: pytest.CaptureFixture[str]) -> None:
+    """The weekly run names the environment; a URL is taken as it is; a name that nobody knows says which there are."""
+    assert audit.public_address("production") == environment.load("production").public
+    assert audit.public_address("http://127.0.0.1:9") == "http://127.0.0.1:9"
+    with pytest.raises(SystemExit):
+        audit.main(["--live", "prod"])
+    assert "no environment prod; there are local, production, staging" in capsys.readouterr().err
 
 
 @pytest.mark.long

@@ -167,6 +167,31 @@ def test_a_contract_is_a_decision_of_its_own() -> None:
     assert others == ["contract"]
 
 
+def named_by_jobs() -> dict[str, dict[str, set[str]]]:
+    """The secrets and variables that the jobs of each environment read."""
+    found: dict[str, dict[str, set[str]]] = {}
+    for path in FILES:
+        for name, job in read(path)["jobs"].items():
+            names = {kind: set(re.findall(rf"{kind}\.(\w+)", str(job))) for kind in ("secrets", "vars")}
+            assert "environment" in job or not any(names.values()), f"{path.stem}: {name} has no environment"
+            if "environment" in job:
+                known = found.setdefault(job["environment"], {"secrets": set(), "vars": set()})
+                for kind, values in names.items():
+                    known[kind] |= values
+    return found
+
+
+def test_what_jobs_read_is_what_the_page_says_to_set() -> None:
+    """Whoever sets an environment up by docs/deploy.md has given its jobs all that they read, and nothing more."""
+    page = (ROOT / "docs/deploy.md").read_text()
+    rows = re.findall(r"^ +\| `([\w-]+)` \| [^|]*\| ([^|]*)\| ?([^|]*)\|$", page, re.MULTILINE)
+    told = {name: {"secrets": secrets, "vars": variables} for name, secrets, variables in rows}
+    told["production"]["secrets"] = told["staging"]["secrets"]  # "the same"
+    assert {
+        name: {kind: set(re.findall(r"`(\w+)`", text)) for kind, text in row.items()} for name, row in told.items()
+    } == named_by_jobs()
+
+
 def test_one_version_of_each_action() -> None:
     """The same action is the same commit everywhere, and says which version that is."""
     text = "\n".join(path.read_text() for path in FILES)
