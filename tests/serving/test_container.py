@@ -10,12 +10,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 import requests
 import yaml
+from docker.utils import exclude_paths
 
 from local import processes
 from local.processes import Child
@@ -108,19 +110,64 @@ def test_workers_go_with_functions_in_process_alone(other: str) -> None:
     assert (process.returncode, "--workers goes with functions in process alone" in error) == (2, True)
 
 
+DOCKERFILES = sorted(
+    str(path.relative_to(ROOT)) for place in (".", "deploy/*") for path in ROOT.glob(f"{place}/Dockerfile")
+)
+
+
+@cache
+def sent() -> frozenset[str]:
+    """Every file that a build is sent: what .dockerignore leaves, by the rules of Docker's own client."""
+    rules = (ROOT / ".dockerignore").read_text().splitlines()
+    return frozenset(exclude_paths(str(ROOT), [rule for rule in rules if rule and not rule.startswith("#")]))
+
+
+def sources(dockerfile: str) -> Iterator[tuple[str, str]]:
+    """What a Dockerfile copies from the tree, and where to; what it takes of another stage is left out."""
+    for line in (ROOT / dockerfile).read_text().splitlines():
+        if line.startswith("COPY ") and "--from=" not in line:
+            *names, place = shlex.split(line)[1:]
+            yield from ((name.rstrip("/"), place) for name in names)
+
+
 def copied(target: Path, dockerfile: str = "Dockerfile") -> None:
-    """What a Dockerfile copies from here, as it copies it."""
-    for line in (ROOT / dockerfile).read_text().partition("\nFROM haproxy")[0].splitlines():
-        if line.startswith("COPY "):
-            *sources, place = shlex.split(line)[1:]
-            for source in sources:
-                path, to = ROOT / source, target / place
-                if path.is_dir():
-                    shutil.copytree(path, to, ignore=shutil.ignore_patterns("__pycache__"))
-                else:
-                    to = to / path.name if place.endswith("/") or place == "." else to
-                    to.parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copy(path, to)
+    """What a Dockerfile copies from here into its first stage, of what it is sent."""
+    for source, place in sources(dockerfile):
+        if place.startswith("/"):
+            continue
+        for name in sorted(sent()):
+            if name == source:
+                to = target / place / Path(name).name if place.endswith("/") or place == "." else target / place
+            elif name.startswith(f"{source}/"):
+                to = target / place / name.removeprefix(f"{source}/")
+            else:
+                continue
+            if (ROOT / name).is_file():
+                to.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / name, to)
+
+
+@pytest.mark.parametrize("dockerfile", DOCKERFILES)
+def test_a_build_is_sent_all_that_it_copies(dockerfile: str) -> None:
+    """Each source of each COPY passes .dockerignore, whole; an image that lacks one is not built at all."""
+    needed = set()
+    for source, _ in sources(dockerfile):
+        path = ROOT / source
+        assert path.exists(), source
+        files = path.rglob("*") if path.is_dir() else [path]
+        needed |= {str(file.relative_to(ROOT)) for file in files if file.is_file() and "__pycache__" not in file.parts}
+    assert needed - sent() == set()
+
+
+def test_a_build_is_sent_nothing_else() -> None:
+    """No secret of a developer's .env, no history, no test: only what some Dockerfile copies, and itself."""
+    named = tuple(source for dockerfile in DOCKERFILES for source, _ in sources(dockerfile))
+    more = {
+        name
+        for name in sent()
+        if (ROOT / name).is_file() and not any(name == one or name.startswith(f"{one}/") for one in named)
+    }
+    assert more <= {".dockerignore", *DOCKERFILES}
 
 
 def test_the_image_has_all_that_it_needs(tmp_path: Path, start: Start) -> None:
