@@ -164,7 +164,7 @@ def task_stage() -> Task:
 
 
 def task_tools() -> Task:
-    """install the Debian packages that the tests use, as root: sudo ./doit tools"""
+    """install the Debian packages that the tests use; apt-get is called by sudo where you are not root"""
     return program("ops.pipeline.tools")
 
 

@@ -1,7 +1,6 @@
 """Who gets which share of the calls: a running HAProxy is told (seconds), or an app's spec is changed (minutes)."""
 
 import json
-import subprocess
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -10,9 +9,9 @@ import yaml
 from ops.gateway.environment import COLOURS, Colour, Environment, EnvironmentInvalid
 from ops.gateway.generate import weight_of
 from ops.gateway.runtime import GatewayUnreachable, Reading, runtime_of
+from ops.pipeline import doctl
 
 SERVICE = "gateway"
-_UPDATE_SECONDS = 1_800
 
 
 class Traffic(Protocol):
@@ -55,38 +54,29 @@ class AppPlatform:
         if environment.gateway.app_id is None:
             raise EnvironmentInvalid("gateway.app_id is not set: the id of the app, from doctl apps list")
         self._app = environment.gateway.app_id
+        self._token = environment.values().get(doctl.TOKEN)
         self._counts = {colour: len(spaces) for colour, spaces in environment.colours.items()}
 
     def shares(self) -> Mapping[Colour, int]:  # noqa: D102
-        return shares_in(self._spec(), self._counts)
+        return shares_in(self.spec(), self._counts)
 
     def give(self, shares: Mapping[Colour, int]) -> None:  # noqa: D102
-        text = yaml.safe_dump(with_shares(self._spec(), shares, self._counts), sort_keys=False)
+        text = yaml.safe_dump(with_shares(self.spec(), shares, self._counts), sort_keys=False)
         self._doctl("update", self._app, "--spec", "-", "--wait", text=text)
 
     def readings(self) -> None:
         """Its statistics stay inside the app."""
 
-    def _spec(self) -> dict[str, Any]:
+    def spec(self) -> dict[str, Any]:
+        """The app's spec as it is. Raises GatewayUnreachable."""
         spec: dict[str, Any] = json.loads(self._doctl("spec", "get", self._app, "--format", "json"))
         return spec
 
-    @staticmethod
-    def _doctl(*words: str, text: str | None = None) -> str:
+    def _doctl(self, *words: str, text: str = "") -> str:
         try:
-            done = subprocess.run(
-                ["doctl", "apps", *words],  # noqa: S607 - whichever doctl the operator has
-                input=text,
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=_UPDATE_SECONDS,
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise GatewayUnreachable(f"doctl: {error}") from None
-        if done.returncode:
-            raise GatewayUnreachable(f"doctl apps {words[0]}: {done.stderr.strip() or done.stdout.strip()}")
-        return done.stdout
+            return doctl.ask(["apps", *words], text=text, token=self._token)
+        except doctl.DoctlFailed as error:
+            raise GatewayUnreachable(str(error)) from None
 
 
 def with_shares(spec: Mapping[str, Any], shares: Mapping[Colour, int], counts: Mapping[Colour, int]) -> dict[str, Any]:

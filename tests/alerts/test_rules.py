@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 import dodo
+from ops.gateway.environment import Gateway
 from tests.support import Client
 from tests.watch import RULES, alerts, promtool, scrape
 
@@ -46,6 +47,9 @@ def test_the_configuration_scrapes_what_the_rules_are_about(repository: Path) ->
     jobs = {job["job_name"] for job in configured["scrape_configs"]}
     assert jobs == set(re.findall(r'job="([^"]+)"', RULES.read_text()))
     assert configured["rule_files"] == [RULES.name]
+    targets = {job["job_name"]: job["static_configs"][0]["targets"] for job in configured["scrape_configs"]}
+    port = Gateway.model_fields["internal"].default.rpartition(":")[2]
+    assert targets["getsmart-gateway"] == [f"<gateway.internal:{port}>"]
 
 
 @pytest.mark.parametrize("name", ALERTS)

@@ -26,7 +26,11 @@ def main(words: list[str]) -> int:
 
 
 def install(_words: list[str], _call: dict) -> int:
-    """`doctl serverless install`."""
+    """`doctl serverless install`: it needs the account's token, but for the making of an image."""
+    if "DOCKER_SANDBOX_INSTALL" not in os.environ and not os.environ.get("DIGITALOCEAN_ACCESS_TOKEN"):
+        return refuse(
+            "Unable to initialize DigitalOcean API client: access token is required. (hint: run 'doctl auth init')"
+        )
     sys.stdout.write("Downloading...done\n")
     return 0
 

@@ -96,7 +96,7 @@ def test_doctl_is_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     monkeypatch.setattr(install, "install", lambda target: program)
     monkeypatch.setattr(install, "ROOT", tmp_path)
     asked: list[Any] = []
-    monkeypatch.setattr(doctl, "run", lambda words: asked.append(words) or "Downloading...done")
+    monkeypatch.setattr(doctl, "run", lambda words, **_: asked.append(words) or "Downloading...done")
     assert called("doctl") == [["doctl"]]
     assert install.main([]) == 0
     assert asked == [["serverless", "install"]]

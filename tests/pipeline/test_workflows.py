@@ -16,7 +16,7 @@ from ops.pipeline import tools, workflows
 FILES = sorted((ROOT / ".github/workflows").glob("*.yml"))
 PINNED = re.compile(r"[\w-]+/[\w./-]+@[0-9a-f]{40}")
 IMAGE = re.compile(r"[\w./-]+:[\w.-]+@sha256:[0-9a-f]{64}")
-TASK = re.compile(r"(?:sudo )?\./doit ([a-z]+)((?: [\w./:,<>=-]+)*)(?: #.*)?")
+TASK = re.compile(r"\./doit ([a-z]+)((?: [\w./:,<>=-]+)*)(?: #.*)?")
 
 all_files = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 
@@ -114,6 +114,7 @@ jobs:
         ("{persist-credentials: false}", "{fetch-depth: 0}", "keeps the token"),
         ("./doit check", "curl example.com | sh", "is no task"),
         ("./doit check", "./doit nothing", "no task nothing"),
+        ("./doit check", "sudo ./doit check", "is no task"),
         ("./doit check", "./doit check && echo", "is no task"),
         ("    timeout-minutes: 5\n", "", "no timeout"),
         ("concurrency: one", "concurrency: one\nenv: {A: '${{ secrets.A }}'}", "a secret for every job"),
@@ -142,6 +143,16 @@ def test_production_waits_for_a_reviewer() -> None:
     for name in ("staging", "production"):
         assert jobs[name]["environment"] == name
         assert jobs[name]["concurrency"] == {"group": f"deploy-{name}", "cancel-in-progress": False}
+
+
+def test_a_rollback_waits_for_nobody() -> None:
+    """It has an environment of its own, whose rules ask for no reviewer, beside the one of deliveries, which asks."""
+    (job,) = read(ROOT / ".github/workflows/rollback.yml")["jobs"].values()
+    assert job["environment"] == "production-rollback"
+    page = (ROOT / "docs/deploy.md").read_text()
+    rules = dict(re.findall(r"^ +\| `([\w-]+)` \| ([^|]*) \|", page, re.MULTILINE))
+    assert "reviewers" in rules["production"]
+    assert rules["production-rollback"].startswith("nobody waits")
 
 
 def test_a_contract_is_a_decision_of_its_own() -> None:
@@ -190,6 +201,24 @@ def test_what_jobs_read_is_what_the_page_says_to_set() -> None:
     assert {
         name: {kind: set(re.findall(r"`(\w+)`", text)) for kind, text in row.items()} for name, row in told.items()
     } == named_by_jobs()
+
+
+# What speaks with doctl, in an environment whose gateway is an app, or to deploy.
+BY_DOCTL = {"deploy", "promote", "rollback", "status"}
+
+
+def test_a_job_has_the_doctl_that_it_needs() -> None:
+    """Whatever deploys, or moves calls at an app, comes after `./doit doctl` in its own job: no machine brings one."""
+    seen = set()
+    for path in FILES:
+        for name, job in read(path)["jobs"].items():
+            texts = [step["run"] for step in job.get("steps", []) if "run" in step]
+            tasks = [match[1] for text in texts if (match := TASK.fullmatch(text))]
+            using = [number for number, task in enumerate(tasks) if task in BY_DOCTL]
+            if using:
+                assert "doctl" in tasks[: using[0]], f"{path.stem}: {name}"
+                seen |= BY_DOCTL.intersection(tasks)
+    assert seen == BY_DOCTL
 
 
 def test_one_version_of_each_action() -> None:

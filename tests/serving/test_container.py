@@ -196,10 +196,22 @@ def test_the_image_of_the_backups_has_all_that_it_needs(tmp_path: Path) -> None:
         command = [sys.executable, "-m", program, "--help"]
         said = subprocess.run(command, cwd=image, env=path, capture_output=True, text=True, check=True).stdout
         assert said.startswith("usage: ./doit")
-    spec = yaml.safe_load((ROOT / "deploy/app.yaml").read_text())
-    worker = next(one for one in spec["workers"] if one["name"] == "backup")
+
+
+def test_the_backups_are_an_app_of_their_own(tmp_path: Path) -> None:
+    """Wherever functions run, it makes one each five minutes, with the variables of the pipeline's backup."""
+    spec = yaml.safe_load((ROOT / "deploy/backup/app.yaml").read_text())
+    assert spec.keys() == {"name", "region", "workers"}
+    (worker,) = spec["workers"]
     assert worker["dockerfile_path"] == "deploy/backup/Dockerfile"
     assert worker["run_command"] == "python -m ops.backup --every 5m"
+    (job,) = yaml.safe_load((ROOT / ".github/workflows/backup.yml").read_text())["jobs"].values()
+    read = next(step["env"] for step in job["steps"] if step.get("run") == "./doit backup")
+    assert {entry["key"] for entry in worker["envs"]} == set(read)
+    secret = {entry["key"] for entry in worker["envs"] if entry.get("type") == "SECRET"}
+    assert secret == {name for name, value in read.items() if "secrets." in str(value)}
+    assert all(("value" in entry) == (entry["key"] not in secret) for entry in worker["envs"])
+    assert [one["name"] for one in yaml.safe_load((ROOT / "deploy/app.yaml").read_text())["workers"]] == ["tick"]
 
 
 def test_the_app_spec_gives_every_variable_and_the_probes_that_exist() -> None:

@@ -11,6 +11,7 @@ import yaml
 from ops.functions import ROOT
 from ops.gateway.environment import Environment, EnvironmentInvalid, load
 from ops.gateway.runtime import GatewayUnreachable
+from ops.pipeline import doctl as lookup
 from ops.release import traffic
 
 DOCTL = """#!/bin/sh
@@ -68,10 +69,31 @@ def test_what_doctl_refuses_is_said(doctl: Path, production: Environment) -> Non
         traffic.traffic_of(production).give({"blue": 0, "green": 100})
 
 
+def test_the_doctl_of_the_tree_is_found(
+    doctl: Path, monkeypatch: pytest.MonkeyPatch, production: Environment, tmp_path: Path
+) -> None:
+    """What ./doit doctl installed needs no PATH, and gets the account's token from the operator's variables."""
+    place = tmp_path / "tree" / lookup.INSTALLED / "doctl"
+    place.parent.mkdir(parents=True)
+    place.write_text(
+        '#!/bin/sh\necho "{\\"services\\":[{\\"name\\":\\"gateway\\",\\"token\\":\\"$DIGITALOCEAN_ACCESS_TOKEN\\"}]}"\n'
+    )
+    place.chmod(0o755)
+    doctl.unlink()
+    (tmp_path / "variables").write_text("DIGITALOCEAN_ACCESS_TOKEN=of-the-file\n")
+    monkeypatch.delenv(lookup.TOKEN, raising=False)
+    monkeypatch.setattr(lookup, "ROOT", tmp_path / "tree")
+    there = production.model_copy(update={"variables": tmp_path / "variables"})
+    calls = traffic.traffic_of(there)
+    assert isinstance(calls, traffic.AppPlatform)
+    assert calls.spec()["services"][0]["token"] == "of-the-file"
+
+
 def test_without_doctl_it_is_said(monkeypatch: pytest.MonkeyPatch, production: Environment) -> None:
     """One line."""
     monkeypatch.setenv("PATH", "/nowhere")
-    with pytest.raises(GatewayUnreachable, match="doctl"):
+    monkeypatch.setattr(lookup, "ROOT", Path("/nowhere"))
+    with pytest.raises(GatewayUnreachable, match=r"doctl is not installed: \./doit doctl"):
         traffic.traffic_of(production).shares()
 
 
