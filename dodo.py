@@ -214,7 +214,7 @@ def task_smoke() -> Task:
 
 
 def task_rotate() -> Task:
-    """rotate a secret while it is in use: rotate NAME says its steps, rotate NAME STEP --env FILE makes one"""
+    """rotate a secret while it is in use: rotate NAME says its steps, rotate NAME STEP --env ENVIRONMENT makes one"""
     return program("ops.rotate")
 
 

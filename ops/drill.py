@@ -15,7 +15,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from dotenv import load_dotenv
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 from rich.console import Console
@@ -23,7 +22,7 @@ from rich.table import Table
 
 from getsmart import clock, config
 from getsmart.errors import Misconfigured
-from ops import restore
+from ops import restore, settings
 from ops.backup.errors import BackupFailed
 from ops.backup.objectives import RECOVERY_POINT, RECOVERY_TIME
 from ops.backup.server import drop
@@ -66,12 +65,10 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="./doit drill", description=__doc__)
     parser.add_argument("--from", dest="place", help="a folder or s3://bucket/prefix; without it BACKUP_PLACE")
     parser.add_argument("--identity", type=Path, help="the file of the key; without it BACKUP_IDENTITY")
-    parser.add_argument("--env", type=Path, metavar="FILE", help="settings that count before the process environment's")
+    settings.option(parser)
     parser.add_argument("--server", metavar="URI", help="another server for the copy; without it MONGODB_URI's")
     options = parser.parse_args(arguments)
-    load_dotenv()
-    if options.env:
-        load_dotenv(options.env, override=True)
+    settings.use(options.env)
     try:
         drill = hold(options.place, options.identity, options.server)
     except (BackupFailed, Misconfigured, PyMongoError, OSError) as error:
@@ -86,8 +83,8 @@ def hold(place: str | None, identity: Path | None, server: str | None) -> Drill:
     vault, name = restore.find(restore.NEWEST, place)
     identities = restore.read_identities(identity)
     began = clock.now()
-    settings = config.read(config.DatabaseSettings)
-    uri, copy = server or settings.uri, f"{settings.name}_drill_{began:%Y%m%d%H%M%S}"
+    there = config.read(config.DatabaseSettings)
+    uri, copy = server or there.uri, f"{there.name}_drill_{began:%Y%m%d%H%M%S}"
     seconds: dict[str, float] = {}
     with _dropped(uri, copy):
         with _timed(seconds, "restored"):

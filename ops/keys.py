@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-from dotenv import load_dotenv
 from pymongo.errors import PyMongoError
 
 from getsmart import clock
@@ -18,6 +17,7 @@ from getsmart.models import AuditLine, KeyLimits
 from getsmart.services.keys import SCOPES, Order
 from getsmart.services.keys import create as create_key
 from getsmart.stores import keys
+from ops import settings
 
 NO_LIMITS: KeyLimits = {"per_second": None, "per_hour": None}
 
@@ -53,7 +53,7 @@ def _line(what: str) -> AuditLine:
 def main(arguments: list[str]) -> int:
     """Run one command; exit 0, or 1 with one clear line."""
     options = _parser().parse_args(arguments)
-    load_dotenv()
+    settings.use(options.env)
     try:
         {"create": _create, "list": _list, "revoke": _revoke}[options.command](options)
     except (GetSmartError, PyMongoError, ValueError) as error:
@@ -80,6 +80,8 @@ def _parser() -> argparse.ArgumentParser:
     create_command.add_argument("--allow-ip", action="append", default=[], help="address or network; repeatable")
     commands.add_parser("list", help="all keys, without secrets")
     commands.add_parser("revoke", help="end a key within 30 s everywhere").add_argument("key_id")
+    for command in commands.choices.values():
+        settings.option(command)
     return parser
 
 
@@ -94,6 +96,7 @@ def _create(options: argparse.Namespace) -> None:
     if options.treasury_per_day is not None:
         limits["treasury_per_day"] = str(options.treasury_per_day)
     expires = options.expires
+    settings.say()
     created = create(
         client_id=options.client,
         scopes=[scope.strip() for scope in options.scopes.split(",") if scope.strip()],
@@ -114,6 +117,7 @@ def _list(_options: argparse.Namespace) -> None:
 
 
 def _revoke(options: argparse.Namespace) -> None:
+    settings.say()
     if not keys.revoke(options.key_id, clock.now(), _line("revoke")):
         raise ValueError(f"no active key {options.key_id}")
     print(f"{options.key_id} is revoked")

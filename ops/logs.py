@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from dotenv import load_dotenv
 from pymongo.errors import PyMongoError
 from rich.console import Console
 from rich.table import Column, Table
@@ -21,6 +20,7 @@ from rich.table import Column, Table
 from getsmart import clock
 from getsmart.errors import GetSmartError
 from getsmart.stores import failures
+from ops import settings
 
 _FIELDS = {"request_id": "request_id", "function": "function", "code": "code", "trace_id": "trace_id"}
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -31,7 +31,7 @@ _OVERLAP = timedelta(seconds=5)  # a line is kept a little later than it was wri
 def main(words: Sequence[str]) -> int:
     """Show what was asked for; exit 0, or 1 with one clear line."""
     options = _parser().parse_args(words)
-    load_dotenv()
+    settings.use(options.env)
     try:
         show = _print_json if options.json else _print_table
         for found in _batches(options):
@@ -54,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--code", help="such as internal, provider_unavailable or tick.summed_failed")
     parser.add_argument("--limit", type=int, default=200, help="the newest so many (default 200)")
     parser.add_argument("--json", action="store_true", help="whole lines as JSON, one each")
+    settings.option(parser)
     parser.add_argument("--interval", type=float, default=2.0, help="seconds between looks with --follow (default 2)")
     return parser
 

@@ -10,7 +10,6 @@ import getpass
 import sys
 from collections.abc import Sequence
 
-from dotenv import load_dotenv
 from pymongo.errors import PyMongoError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -21,6 +20,7 @@ from getsmart.breaks import BREAK_TYPES, BreakRow
 from getsmart.errors import GetSmartError
 from getsmart.machine import reconcile
 from getsmart.stores import breaks, controls, progress
+from ops import settings
 
 OPEN, UNTOLD = 1, 2
 _MOST_SHOWN = 50
@@ -40,8 +40,10 @@ WHAT_TO_DO = {
 def main(arguments: Sequence[str]) -> int:
     """Run it; the exit code says whether anything is open."""
     options = _parser().parse_args(arguments)
-    load_dotenv()
+    settings.use(options.env)
     try:
+        if not options.report:
+            settings.say()
         if options.close:
             return _close(options.close, options.who or getpass.getuser(), options.why)
         if not options.report:
@@ -63,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--close", metavar="BREAK", help="close this break; needs --why")
     parser.add_argument("--who", help="who closes it (default: this system's user)")
     parser.add_argument("--why", default="", help="what was found out and done")
+    settings.option(parser)
     return parser
 
 

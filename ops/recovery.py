@@ -6,22 +6,24 @@
 import argparse
 import sys
 
-from dotenv import load_dotenv
 from pymongo.errors import PyMongoError
 
 from getsmart.errors import GetSmartError
 from getsmart.stores import controls
+from ops import settings
 
 
 def main(arguments: list[str]) -> int:
     """Run one command; exit 0, or 1 with one clear line."""
     parser = argparse.ArgumentParser(prog="./doit recovery", description=__doc__)
     parser.add_argument("command", choices=("on", "off", "status"))
-    command = parser.parse_args(arguments).command
-    load_dotenv()
+    settings.option(parser)
+    options = parser.parse_args(arguments)
+    settings.use(options.env)
     try:
-        if command != "status":
-            controls.set_recovering(is_recovering=command == "on")
+        if options.command != "status":
+            settings.say()
+            controls.set_recovering(is_recovering=options.command == "on")
         print("recovering" if controls.is_recovering() else "not recovering")
     except (GetSmartError, PyMongoError) as error:
         print(f"recovery: {error}", file=sys.stderr)

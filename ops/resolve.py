@@ -15,7 +15,6 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
-from dotenv import load_dotenv
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from getsmart import chain, clock
@@ -28,6 +27,7 @@ from getsmart.machine.send import HORIZON
 from getsmart.metakeep import client, protocol
 from getsmart.models import MOVES, AuditLine, TransactionRow, changed_by
 from getsmart.stores import breaks, transactions
+from ops import settings
 
 To = Literal["confirmed", "failed", "cancelled", "submitted"]
 TARGETS: tuple[To, ...] = ("confirmed", "failed", "cancelled", "submitted")
@@ -55,7 +55,8 @@ class Evidence(NamedTuple):
 def main(arguments: Sequence[str]) -> int:
     """Resolve one transaction."""
     options = _parser().parse_args(arguments)
-    load_dotenv()
+    settings.use(options.env)
+    settings.say()
     try:
         kind, _, value = options.evidence.partition("=")
         row = resolve(options.transaction_id, options.to, Evidence(kind, value.strip(), options.who))
@@ -74,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--to", required=True, choices=TARGETS)
     parser.add_argument("--evidence", required=True, metavar="KIND[=VALUE]")
     parser.add_argument("--who", default=getpass.getuser(), help="who decides (default: this system's user)")
+    settings.option(parser)
     return parser
 
 

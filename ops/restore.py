@@ -5,12 +5,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from dotenv import load_dotenv
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 from getsmart import clock, config
 from getsmart.errors import Misconfigured
+from ops import settings
 from ops.backup.errors import BackupFailed
 from ops.backup.manifest import Manifest
 from ops.backup.progress import bar
@@ -30,16 +30,18 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--check", action="store_true", help="only prove the file whole")
     parser.add_argument("--from", dest="place", help="a folder or s3://bucket/prefix; without it BACKUP_PLACE")
     parser.add_argument("--identity", type=Path, help="the file of the key; without it BACKUP_IDENTITY")
+    settings.option(parser)
     options = parser.parse_args(arguments)
     if bool(options.to) == options.check:
         parser.error("either --to DATABASE or --check")
-    load_dotenv()
+    settings.use(options.env)
     try:
         vault, name = find(options.file, options.place)
         identities = read_identities(options.identity)
         if options.check:
             print(f"{name} is whole: {_said(checked(vault, name, identities))}")
             return 0
+        settings.say(options.to)
         done = put(vault, name, identities, options.to, replace=options.force)
     except (BackupFailed, Misconfigured, PyMongoError, OSError) as error:
         print(f"restore: {error}", file=sys.stderr)

@@ -8,11 +8,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from dotenv import load_dotenv
 from pymongo.errors import PyMongoError
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from getsmart.errors import GetSmartError
+from ops import settings
 from ops.verification import PARTS, Violation, count, verify
 
 WRONG, UNTOLD = 1, 2
@@ -25,8 +25,9 @@ def main(arguments: Sequence[str]) -> int:
         prog="./doit verify", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    settings.option(parser)
     options = parser.parse_args(arguments)
-    load_dotenv()
+    settings.use(options.env)
     try:
         found, seen = _verify(is_quiet=options.quiet)
     except (GetSmartError, PyMongoError) as error:

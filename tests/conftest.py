@@ -1,6 +1,7 @@
 """The real parts every test stands on: one embedded database and one sandbox a session, clean data a test."""
 
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from getsmart.machine import told
 from getsmart.stores import failures
 from local.database import choose
 from local.sandbox import Sandbox
-from ops import keys, migrations, package
+from ops import keys, migrations, package, settings
 from tests.money import Bench
 from tests.receiver import Receiver, receiving
 from tests.support import Client, Provider, Time, unique
@@ -42,8 +43,6 @@ def built() -> None:
 @pytest.fixture(scope="session")
 def database_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A migrated database server; MONGODB_URI's if it is set."""
-    import os
-
     server = choose(tmp_path_factory.mktemp("database"), dict(os.environ))
     uri = server.start()
     with contextlib.closing(MongoClient[dict[str, Any]](uri)) as client:
@@ -101,6 +100,17 @@ def environment(monkeypatch: pytest.MonkeyPatch, database_uri: str) -> Iterator[
     yield values
     clock.set_clock(None)
     forget_all()
+
+
+@pytest.fixture(autouse=True)
+def own_process(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A command that reads an env file changes its process: no test sees what another one's did, nor anybody's .env."""
+    monkeypatch.setattr(settings, "OWN", tmp_path_factory.getbasetemp() / "no.env")
+    before = dict(os.environ)
+    yield
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)
 
 
 @pytest.fixture

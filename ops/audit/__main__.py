@@ -13,11 +13,11 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-from dotenv import load_dotenv
 from rich.console import Console
 from rich.table import Table
 
 import dodo
+from ops import settings
 from ops.audit import code, database, dependencies, findings, gateway, licences
 from ops.audit.findings import Check, Finding, Section
 from ops.gateway import environment
@@ -77,8 +77,9 @@ def main(arguments: list[str]) -> int:
     said = "look at the headers and the TLS of an environment's gateway, or of a URL"
     parser.add_argument("--live", metavar="ENVIRONMENT", type=public_address, help=said)
     parser.add_argument("--offline", action="store_true", help="let pass what cannot be reached from here")
+    settings.option(parser)
     options = parser.parse_args(arguments)
-    load_dotenv()
+    settings.use(options.env)
     at = datetime.now(UTC)
     sections = audit(checks(os.environ, options.live), at)
     options.output.mkdir(parents=True, exist_ok=True)

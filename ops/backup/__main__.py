@@ -9,12 +9,12 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from dotenv import load_dotenv
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 from getsmart import clock, config
 from getsmart.errors import Misconfigured
+from ops import settings
 from ops.backup import sealed
 from ops.backup.errors import BackupFailed
 from ops.backup.making import Order, make
@@ -35,20 +35,20 @@ _LAST = "backup"  # in the controls: what was backed up last
 def main(arguments: list[str]) -> int:
     """Exit 0, or 1 with one clear line; with --every it goes on until it is told to end."""
     options = _parser().parse_args(arguments)
-    load_dotenv()
+    settings.use(options.env, user=settings.BACKUP)
     try:
         if options.new_identity:
             return _new_identity(options.new_identity)
-        settings = config.read(config.BackupSettings)
-        vault = Vault(options.out or settings.place)
+        found = config.read(config.BackupSettings)
+        vault = Vault(options.out or found.place)
         if options.list:
             for receipt in vault.receipts():
                 print(told(receipt))
             return 0
         if options.every is None:
-            _once(settings, vault, options.keep)
+            _once(found, vault, options.keep)
             return 0
-        return _for_ever(settings, vault, options)
+        return _for_ever(found, vault, options)
     except (BackupFailed, Misconfigured, PyMongoError, OSError) as error:
         print(f"backup: {error}", file=sys.stderr)
         return 1
@@ -59,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", help="a folder, or s3://bucket/prefix; without it BACKUP_PLACE")
     parser.add_argument("--keep", type=Keep.parse, default=KEEP, help=f"newest/hours/days/weeks that stay ({KEEP})")
     parser.add_argument("--every", type=_span, help="go on, with one each so often: 5m")
+    settings.option(parser)
     parser.add_argument("--list", action="store_true", help="what is kept there, the newest first")
     parser.add_argument(
         "--new-identity", type=Path, metavar="FILE", help="make a key: the secret in FILE, its public half told"
@@ -81,7 +82,7 @@ def _new_identity(file: Path) -> int:
     return 0
 
 
-def _once(settings: config.BackupSettings, vault: Vault, keep: Keep) -> float:
+def _once(found: config.BackupSettings, vault: Vault, keep: Keep) -> float:
     """Make one, forget what has become superfluous; returns the seconds it took."""
     began = clock.monotonic()
     where = config.read(config.DatabaseSettings)
@@ -90,7 +91,7 @@ def _once(settings: config.BackupSettings, vault: Vault, keep: Keep) -> float:
         database = client[where.name]
         size = int(database.command("dbStats")["dataSize"])
         with bar("backing up", size) as progress:
-            receipt = make(Order(where.uri, database, settings.recipients, version), vault, progress)
+            receipt = make(Order(where.uri, database, found.recipients, version), vault, progress)
         database["controls"].update_one(
             {"_id": _LAST},
             {"$set": {"point": receipt.manifest.point, "finished_at": receipt.finished_at, "bytes": receipt.bytes}},
@@ -120,7 +121,7 @@ def told(receipt: Receipt) -> str:
     )
 
 
-def _for_ever(settings: config.BackupSettings, vault: Vault, options: argparse.Namespace) -> int:
+def _for_ever(found: config.BackupSettings, vault: Vault, options: argparse.Namespace) -> int:
     """One each so often, whatever happens to one of them; SIGTERM and Ctrl-C end it after the one under way."""
     is_over = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -128,7 +129,7 @@ def _for_ever(settings: config.BackupSettings, vault: Vault, options: argparse.N
     while not is_over.is_set():
         began = clock.monotonic()
         try:
-            took = _once(settings, vault, options.keep)
+            took = _once(found, vault, options.keep)
             if took + options.every > RECOVERY_POINT.total_seconds():
                 print(f"backup: {took:.0f} s long each {options.every:.0f} s: too much may be lost", file=sys.stderr)
         except (BackupFailed, PyMongoError, OSError) as error:

@@ -4,13 +4,13 @@ import argparse
 import sys
 from pathlib import Path
 
-from dotenv import load_dotenv
 from mongomig import MongoMigError
 from mongomig.errors import MigrationExecutionError
 from pymongo.errors import PyMongoError
 
 from getsmart import config
 from getsmart.errors import Misconfigured
+from ops import settings
 from ops.migrations import colours, files, plan, running
 from ops.migrations.files import CONTRACT, EXPAND, PHASES
 from ops.migrations.history import Narrator
@@ -22,14 +22,15 @@ _GOES_ON = "the same command goes on where it stopped: docs/runbooks/migration-f
 def main(arguments: list[str], root: Path = files.ROOT) -> int:
     """Exit 0, or 1 with clear lines on standard error."""
     options = _options(arguments)
-    if options.env:
-        load_dotenv(options.env, override=True)
+    settings.use(options.env, user=settings.MIGRATIONS)
     try:
         if options.command == "new":
             print(files.new(options.message, options.phase, root))
             return 0
-        settings = config.read(config.DatabaseSettings)
-        with running.opened(settings.uri, settings.name, root=root, narrator=Narrator()) as runner:
+        there = config.read(config.DatabaseSettings)
+        if options.command in {"up", "down"}:
+            settings.say()
+        with running.opened(there.uri, there.name, root=root, narrator=Narrator()) as runner:
             _COMMANDS[options.command](runner, options)
     except (MongoMigError, Misconfigured) as error:
         for line in str(error).splitlines():
@@ -59,7 +60,7 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     new.add_argument("message", help="what it does")
     new.add_argument("--phase", choices=PHASES, default=EXPAND, help="whether it adds or takes away")
     for command in commands.choices.values():
-        command.add_argument("--env", type=Path, metavar="FILE", help="settings that count before the process's own")
+        settings.option(command)
     return parser.parse_args(arguments)
 
 

@@ -1,7 +1,8 @@
-"""Rotate a secret in use: `./doit rotate NAME` says its steps, `./doit rotate NAME STEP --env FILE` makes one.
+"""Rotate a secret in use: `./doit rotate NAME` says its steps, `./doit rotate NAME STEP --env ENVIRONMENT` makes one.
 
-A step changes the env file, once it is sure that nobody is locked out, and says what has to be deployed before the
-next. A new value is typed in where none is made up, or comes on standard input; none is printed but a new API key.
+A step changes the file in which a deployment finds the secret, once it is sure that nobody is locked out, and says what
+has to be deployed before the next: `.env`, or the environment's own file for what is public, or another file of --env.
+A new value is typed in where none is made up, or comes on standard input; none is printed but a new API key.
 """
 
 import argparse
@@ -13,19 +14,19 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from dotenv import load_dotenv
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
-from getsmart import clock
+from getsmart import clock, config
 from getsmart.errors import GetSmartError
 from getsmart.ids import new_id
 from getsmart.services import keys as key_service
 from getsmart.stores import keys
+from ops import settings
 from ops.deployer_template import TemplateError
-from ops.gateway.environment import COLOURS
+from ops.gateway.environment import COLOURS, WEB_SECURE, secret_name
 from ops.pipeline import doctl
-from ops.pipeline.environments import EnvironmentProblem
+from ops.pipeline.environments import ACCESS_KEYS, EnvironmentProblem
 from ops.rotate import envfile, lists, single
 from ops.rotate.envfile import Refused
 
@@ -44,7 +45,7 @@ STEPS = {
 def main(arguments: list[str]) -> int:
     """Say or make a step. Exit 0, or 1 with one clear line."""
     options = _parser().parse_args(arguments)
-    load_dotenv()
+    settings.use(options.env)
     if options.step is None:
         print(f"{options.name}: {', then '.join(STEPS[options.name])}; after each step {DEPLOY}.")
         print("docs/runbooks/rotate-secrets.md says what each does.")
@@ -67,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="./doit rotate", description=__doc__)
     parser.add_argument("name", choices=sorted(STEPS))
     parser.add_argument("step", nargs="?", help="what to do; left out: the steps are listed")
-    parser.add_argument("--env", type=Path, default=Path(".env"), help="the file that a deployment reads (.env)")
+    settings.option(parser)
     parser.add_argument(
         "--wait", type=float, default=120, help="drop: seconds to wait for what still needs the old one"
     )
@@ -75,7 +76,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--overlap-hours", type=float, default=24, help="api-key: how long both work")
     parser.add_argument("--days", type=int, default=365, help="api-key: until the new one ends")
     parser.add_argument("--colour", choices=COLOURS, help="web-secure, access-keys: whose")
-    parser.add_argument("--environment", help="access-keys: a file of deploy/environments")
     parser.add_argument("--user", help="database: the name of the new user (add) or of the old one (drop)")
     return parser
 
@@ -93,18 +93,29 @@ def _step(options: argparse.Namespace) -> str:
     return makers[options.name](options)
 
 
+def _file(options: argparse.Namespace, *variables: str) -> Path:
+    """Where a deployment finds these variables: what an environment's own file has counts, and it has no secret."""
+    named: Path | None = options.env
+    if named and (not settings.is_reviewed(named) or any(name in envfile.values(named) for name in variables)):
+        return named
+    return settings.OWN
+
+
 def _listed(options: argparse.Namespace) -> str:
     listed = lists.LISTS[options.name]
+    file = _file(options, *listed.variables)
     if options.step == "drop" and listed.what:
-        known = envfile.values(options.env)
-        with MongoClient[dict[str, Any]](known["MONGODB_URI"], tz_aware=True) as client:
-            lists.drain(listed, options.env, client[known["MONGODB_DATABASE"]], options.wait)
-    lists.take(listed, options.step, options.env, _typed(options))
+        there = config.read(config.DatabaseSettings)
+        settings.say()
+        with MongoClient[dict[str, Any]](there.uri, tz_aware=True) as client:
+            lists.drain(listed, file, client[there.name], options.wait)
+    lists.take(listed, options.step, file, _typed(options))
     after = "it is over once that is done everywhere" if options.step == "drop" else "then the next step"
-    return f"{' and '.join(listed.variables)} in {options.env}: {options.step} is done. Now {DEPLOY}; {after}."
+    return f"{' and '.join(listed.variables)} in {file}: {options.step} is done. Now {DEPLOY}; {after}."
 
 
 def _api_key(options: argparse.Namespace) -> str:
+    settings.say()
     old = keys.find(options.key or "")
     if old is None:
         raise Refused("--key: the id of a key, as ./doit keys list shows it")
@@ -130,37 +141,41 @@ def _database(options: argparse.Namespace) -> str:
     admin = os.environ.get("MONGODB_ADMIN_URI", "")
     if not admin or not options.user:
         raise Refused("MONGODB_ADMIN_URI (somebody who may make users) and --user are needed")
+    file, database = _file(options, "MONGODB_URI"), config.read(config.DatabaseSettings).name
+    settings.say()
     if options.step == "drop":
-        single.drop_database_user(options.env, admin, options.user)
+        single.drop_database_user(file, admin, options.user)
         return f"{options.user} is gone."
-    old = single.database_user(options.env, admin, options.user)
-    return (
-        f"MONGODB_URI in {options.env} has {options.user} now; {old} still works. Now {DEPLOY}; then drop --user {old}."
-    )
+    old = single.database_user(file, admin, options.user, database)
+    return f"MONGODB_URI in {file} has {options.user} now; {old} still works. Now {DEPLOY}; then drop --user {old}."
 
 
 def _web_secure(options: argparse.Namespace) -> str:
     if not options.colour:
         raise Refused("--colour: the idle one, as ./doit deploy chooses it")
-    name = single.web_secure(options.env, options.colour)
+    file = _file(options, *map(secret_name, COLOURS), WEB_SECURE)
+    name = single.web_secure(file, options.colour)
     return (
-        f"{name} in {options.env} is new. Now: ./doit deploy --colour {options.colour}, ./doit gateway reload (it "
+        f"{name} in {file} is new. Now: ./doit deploy --colour {options.colour}, ./doit gateway reload (it "
         f"sends the new one to {options.colour} only), smoke, promote; then the same for the other colour."
     )
 
 
 def _access_keys(options: argparse.Namespace) -> str:
-    if not options.colour or not options.environment:
-        raise Refused("--colour and --environment are needed")
-    single.access_keys(options.env, options.environment, options.colour, _typed(options))
+    if not options.colour or not options.env or not settings.is_reviewed(options.env):
+        raise Refused("--colour, and --env with an environment of deploy/environments, are needed")
+    there = str(options.env.with_suffix(".yml"))
+    name = f"{ACCESS_KEYS}_{options.colour.upper()}"
+    single.access_keys(_file(options, name), there, options.colour, _typed(options))
     return (
         "Each new key opened its namespace, and stands in the file. Now: doctl serverless key delete, for each old one."
     )
 
 
 def _log_destinations(options: argparse.Namespace) -> str:
-    single.log_destinations(options.env, _typed(options))
-    return f"LOG_DESTINATIONS in {options.env} is new. Now {DEPLOY}; then end the old token at its sink."
+    file = _file(options, "LOG_DESTINATIONS")
+    single.log_destinations(file, _typed(options))
+    return f"LOG_DESTINATIONS in {file} is new. Now {DEPLOY}; then end the old token at its sink."
 
 
 def _typed(options: argparse.Namespace) -> str:

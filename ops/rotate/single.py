@@ -54,13 +54,13 @@ def access_keys(env_file: Path, environment: str, colour: Colour, value: str) ->
     envfile.change(env_file, {name: value})
 
 
-def database_user(env_file: Path, admin_uri: str, name: str) -> str:
-    """Make another user beside the one of MONGODB_URI, prove it, and put it into the URI. Returns the old user's name.
+def database_user(env_file: Path, admin_uri: str, name: str, database: str) -> str:
+    """Make another user of the database, prove it, and put it into MONGODB_URI. Returns the old user's name.
 
     Raises Refused when the new one cannot log in, or may do more than it has to.
     """
     known = envfile.values(env_file)
-    database, uri, password = known["MONGODB_DATABASE"], known["MONGODB_URI"], secrets.token_urlsafe(32)
+    uri, password = known["MONGODB_URI"], secrets.token_urlsafe(32)
     old = urlsplit(uri).username
     if old is None:
         raise Refused("MONGODB_URI names no user")

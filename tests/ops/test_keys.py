@@ -83,7 +83,7 @@ def test_what_cannot_be_is_one_clear_line(
     assert keys.main(arguments) == 1
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert re.fullmatch(r"keys: [^\n]*\n", printed.err)
+    assert re.fullmatch(r"database tests\nkeys: [^\n]*\n", printed.err)
     assert words in printed.err
     assert system.api_keys.count_documents({}) == 0
 

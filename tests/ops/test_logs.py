@@ -23,9 +23,8 @@ Show = Callable[..., list[dict[str, Any]]]
 
 
 @pytest.fixture
-def show(system: Raw, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Show:
+def show(system: Raw, capsys: pytest.CaptureFixture[str]) -> Show:
     """What `./doit logs --json` prints with these words."""
-    monkeypatch.setattr(logs, "load_dotenv", lambda: None)
 
     def printed(*words: str) -> list[dict[str, Any]]:
         capsys.readouterr()
@@ -69,7 +68,6 @@ def test_lines_are_chosen_by_function_code_and_time(show: Show, system: Raw) -> 
 
 def test_a_table_for_people(system: Raw, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Or the word that there is nothing."""
-    monkeypatch.setattr(logs, "load_dotenv", lambda: None)
     monkeypatch.setenv("COLUMNS", "200")
     assert logs.main([]) == 0
     assert capsys.readouterr().out == "nothing failed\n"
@@ -108,7 +106,6 @@ def test_a_span_that_is_none_is_refused(span: str, capsys: pytest.CaptureFixture
 
 def test_a_missing_database_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Exit 1, and the variable's name."""
-    monkeypatch.setattr(logs, "load_dotenv", lambda: None)
     monkeypatch.delenv("MONGODB_URI", raising=False)
     config.forget()
     mongo.forget()

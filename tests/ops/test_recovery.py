@@ -16,7 +16,6 @@ def test_on_off_and_status(system: Raw, capsys: pytest.CaptureFixture[str]) -> N
 
 def test_a_missing_database_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Exit 1, and the variable's name."""
-    monkeypatch.setattr(recovery, "load_dotenv", lambda: None)
     monkeypatch.delenv("MONGODB_URI", raising=False)
     config.forget()
     mongo.forget()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pymongo.database import Database
 
-from ops import functions, stage
+from ops import functions, settings, stage
 from ops.gateway.environment import COLOURS
 from ops.pipeline import announce, deploy, doctl, environments, release
 from ops.pipeline.environments import EnvironmentProblem
@@ -231,16 +231,9 @@ def test_an_access_key_is_proven_before_it_replaces_the_old_one(
     """A key that does not open its namespace changes nothing; one that does stands in the file, and both still work."""
     env = tmp_path / "secrets"
     env.write_text("ACCESS_KEYS_GREEN=old\n")
-    words = [
-        "access-keys",
-        "replace",
-        "--colour",
-        "green",
-        "--environment",
-        str(platform.environment),
-        "--env",
-        str(env),
-    ]
+    monkeypatch.setattr(settings, "OWN", env)
+    there = str(platform.environment.with_suffix(".env"))
+    words = ["access-keys", "replace", "--colour", "green", "--env", there]
     monkeypatch.setattr("sys.stdin", io.StringIO("dof_v1_wrong:made-up\n"))
     assert rotate.main(words) == 1
     assert env.read_text() == "ACCESS_KEYS_GREEN=old\n"

@@ -142,7 +142,7 @@ def test_what_cannot_be_is_one_clear_line(
 ) -> None:
     """A missing variable, an unknown revision: exit 1."""
     assert migrations.main(["down", "9999"]) == 1
-    assert capsys.readouterr().err.startswith("migrate: ")
+    assert capsys.readouterr().err.startswith(f"database {empty.name}\nmigrate: ")
     monkeypatch.setenv("MONGODB_URI", "")
     config.forget()
     assert migrations.main(["status"]) == 1
@@ -157,8 +157,8 @@ def test_an_address_that_is_none(
     config.forget()
     assert migrations.main(["up"]) == 1
     printed = capsys.readouterr().err
-    assert printed.startswith("migrate: ")
-    assert printed.count("\n") == 1
+    assert printed.startswith("database tests\nmigrate: ")
+    assert printed.count("\n") == 2
     assert "s3cret" not in printed
 
 
@@ -258,7 +258,7 @@ def test_a_step_that_fails_is_told_and_gone_on_with(
     advance(empty, files_uri(), len(REVISIONS))
     empty.failures.insert_many([{"at": clock.now(), "event": "e", "code": "c"} for _ in range(2)])
     assert migrations.main(["up"], root) == 1
-    first, second = capsys.readouterr().err.splitlines()
+    _, first, second = capsys.readouterr().err.splitlines()
     assert first.startswith(
         f"migrate: Migration {NEXT} (Something) failed during upgrade in create_index on failures: "
     )
