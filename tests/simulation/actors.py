@@ -72,6 +72,7 @@ class Cast:
     chance: random.Random
     roles: list[tuple[str, Callable[[], None]]] = field(default_factory=list)
     ops: list[Op] = field(default_factory=list)
+    before: dict[str, set[str]] = field(default_factory=dict)  # events that were there when an endpoint was first seen
     gone: int = 0  # base units that left the supply before the run
     rest_seconds: float = 5.0  # between the end of the chaos and the first look of the calm
 

@@ -16,6 +16,7 @@ _READ = (
     *("transactions", "entries", "accounts", "controls", "batches", "batch_rows", "wallets"),
     *("events", "deliveries", "endpoints", "ceilings", "api_keys", "breaks", "corrections"),
 )
+WITH_OUTBOX = ("transactions", "wallets", "batches", "endpoints")
 FROM_GENESIS = 2  # the first block after the one that deploys the contract
 
 
@@ -30,7 +31,10 @@ class Transfer(NamedTuple):
 
 @dataclass
 class Facts:
-    """Rows by collection, Transfers, what MetaKeep answered by idempotency key, and what was told and logged."""
+    """Rows by collection, Transfers, what MetaKeep answered by idempotency key, and what was told and logged.
+
+    `before`: which events were there already when an endpoint was first seen.
+    """
 
     rows: dict[str, list[Row]]
     transfers: list[Transfer]
@@ -39,6 +43,7 @@ class Facts:
     received: list[tuple[str, Row]]
     logged: str
     ops: list[Op]
+    before: dict[str, set[str]]
     gone: int
     treasury_address: str
     now: datetime
@@ -113,6 +118,7 @@ def gather(world: World, cast: Cast) -> Facts:
         received=[(url, json.loads(body)) for url, _, body in world.receivers.got],
         logged=world.logged.getvalue(),
         ops=cast.ops,
+        before=cast.before,
         gone=cast.gone,
         treasury_address=world.sandbox.world.treasury.lower(),
         now=world.scheduler.true_now(),

@@ -16,7 +16,7 @@ from getsmart.metakeep import client, protocol
 from getsmart.mongo import database
 from getsmart.outbound.post import Outcome
 from getsmart.services import inbound as receiving
-from getsmart.stores import ceilings, deliveries, events, inbound, ledger, reserves, transactions
+from getsmart.stores import ceilings, deliveries, endpoints, events, inbound, ledger, reserves, transactions
 
 Replacement = Callable[..., Any]
 Planted = tuple[Any, str, Callable[[Any], Replacement]]  # where, which function, and what it makes of the real one
@@ -91,6 +91,14 @@ def _event_skipped(real: Any) -> Replacement:
     return lambda client_id, waiting: real(
         client_id, [one for one in waiting if one["type"] != "transaction.submitted"]
     )
+
+
+def _by_clock(real: Any) -> Replacement:
+    def fan_out(client_id: str, waiting: Any, numbers: Any) -> None:
+        made = [row["created_at"] for row in endpoints.find_subscribed(client_id)]
+        real(client_id, [one for one in waiting if all(one["created_at"] >= at for at in made)], numbers)
+
+    return fan_out
 
 
 def _gap(real: Any) -> Replacement:
@@ -229,6 +237,7 @@ DEFECTS: dict[str, Defect] = {
         where="provider",
     ),
     "event_skipped": Defect("a change has no event", _MONEY, ((number, "_number", _event_skipped),)),
+    "told_by_clock": Defect("moments say who is told", ("endpoints",), ((number, "_fan_out", _by_clock),)),
     "gap": Defect("a number is left out", _MONEY, ((events, "number", _gap),)),
     "cleared_first": Defect("outboxes emptied before", _MONEY, ((number, "number_now", _cleared_first),)),
     "delivery_dropped": Defect("a delivery is not made", _MONEY, ((deliveries, "insert_many", _delivery_dropped),)),

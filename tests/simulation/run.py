@@ -11,7 +11,7 @@ from getsmart.models import is_final
 from tests.simulation import checkers, checkers_told
 from tests.simulation.actors import MOST_SKEW, Cast, attempt, deliver_webhooks
 from tests.simulation.checkers import Check, is_at_rest
-from tests.simulation.facts import Facts, gather
+from tests.simulation.facts import WITH_OUTBOX, Facts, gather
 from tests.simulation.plan import Plan
 from tests.simulation.scenarios import LONG_REST_SECONDS, SCENARIOS, Scenario
 from tests.simulation.scheduler import Stuck
@@ -67,7 +67,7 @@ def run(world: World, seed: int, plan: Plan | None = None, scenario: str | None 
     cast = Cast(world, seed, random.Random(f"{seed}:cast"))
     cast.rest_seconds = cast.chance.choice((5.0, 5.0, 5.0, 5.0, 5.0, LONG_REST_SECONDS))
     _scene(name)(cast)
-    watch = Watch(world)
+    watch = Watch(world, cast)
     world.wire.watch = watch.look
     try:
         violations = _judged(world, cast, watch, plan)
@@ -100,7 +100,7 @@ def _judged(world: World, cast: Cast, watch: "Watch", plan: Plan) -> list[str]:
         return [f"stuck: {stuck}"]
     violations = [f"crash: {crash}" for crash in world.scheduler.crashes]
     violations += judge(gather(world, cast), _ALWAYS)
-    violations += calm(world, cast)
+    violations += calm(world, cast, watch)
     return [*violations, *watch.seen_wrong, *judge(gather(world, cast), _IN_THE_END)]
 
 
@@ -129,7 +129,7 @@ def judge(facts: Facts, checks: tuple[Check, ...]) -> list[str]:
     return [sentence for check in checks for sentence in check(facts)]
 
 
-def calm(world: World, cast: Cast) -> list[str]:
+def calm(world: World, cast: Cast, watch: "Watch") -> list[str]:
     """No faults any more: callers retry, webhooks come, ticks run and time passes until all is at rest."""
     violations = []
     world.scheduler.run_out()
@@ -140,6 +140,7 @@ def calm(world: World, cast: Cast) -> list[str]:
         for op in list(cast.ops):
             if op.final is None:
                 attempt(cast, op)
+                watch.look("endpoints")
         deliver_webhooks(cast)
         world.tick()
         facts = gather(world, cast)
@@ -157,11 +158,7 @@ def is_quiet(facts: Facts) -> bool:
     return (
         all(op.final is not None for op in facts.ops)
         and all(is_at_rest(row) and not row.get("is_unsummed") for row in facts.transactions)
-        and not any(
-            row.get("outbox")
-            for name in ("transactions", "wallets", "batches", "endpoints")
-            for row in facts.rows[name]
-        )
+        and not any(row.get("outbox") for name in WITH_OUTBOX for row in facts.rows[name])
         and all(batch["status"] in ("completed", "accepting") for batch in facts.rows["batches"])
         and all(available == expected for available, expected in facts.reserves().values())
         and not _awaited(facts)
@@ -175,12 +172,16 @@ def _awaited(facts: Facts) -> bool:
 
 
 class Watch:
-    """Looks at every transaction after each write: what is final stays, no lease is broken, no mark is too early."""
+    """Looks at every transaction after each write: what is final stays, no lease is broken, no mark is too early.
 
-    def __init__(self, world: World) -> None:
-        self._world = world
+    It also sees which events were there before an endpoint was.
+    """
+
+    def __init__(self, world: World, cast: Cast) -> None:
+        self._world, self._cast = world, cast
         self._known: dict[str, Row] = {}
         self.seen_wrong: list[str] = []
+        self.look("endpoints")
 
     def look(self, collection: str) -> None:
         """After a write was committed."""
@@ -192,6 +193,17 @@ class Watch:
                 self._known[row["_id"]] = row
         if collection in ("inbound_events", "commitTransaction"):
             self.seen_wrong += self._marks()
+        if collection == "endpoints":
+            self._meet_endpoints()
+
+    def _meet_endpoints(self) -> None:
+        before, raw = self._cast.before, self._world.raw
+        new = [row["_id"] for row in raw.endpoints.find({}, {"_id": 1}) if row["_id"] not in before]
+        if new:
+            outboxes = [raw[name].find({}, {"outbox.event_id": 1}) for name in WITH_OUTBOX]
+            waiting = {event["event_id"] for rows in outboxes for row in rows for event in row.get("outbox", ())}
+            known = waiting | {row["_id"] for row in raw.events.find({}, {"_id": 1})}
+            before.update(dict.fromkeys(new, known))
 
     def _changed(self, before: Row, row: Row) -> Iterator[str]:
         """I4, and I1's rule that a claim is taken over once its holder's time is over."""

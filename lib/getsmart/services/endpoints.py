@@ -40,11 +40,10 @@ def create(caller: Caller, url: str, event_types: Sequence[str] | None) -> dict[
         "audit": [caller.audit("create", at)],
     }
     secret = _newest_secret(row)
-    made = endpoints.insert(row)
-    if made is None:
+    if not endpoints.insert(row):
         raise LimitExceeded(message=f"A client has at most {MOST_ENDPOINTS} endpoints.")
     told.forget()
-    return {**objects.endpoint(made), "secret": secret}
+    return {**objects.endpoint(row), "secret": secret}
 
 
 def page(caller: Caller, asked: Page) -> dict[str, Any]:

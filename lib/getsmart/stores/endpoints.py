@@ -17,21 +17,16 @@ _MOST_OUTCOMES = 100
 _MOST_LINES = 50
 
 
-def insert(row: EndpointRow) -> EndpointRow | None:
-    """Keep a new endpoint in a free slot of its client, and return it; None when there is none.
-
-    It is made when the database says: by the clock of a process that froze on its way, events would seem to be later
-    that were numbered while it was not there yet.
-    """
-    content = {name: value for name, value in row.items() if name not in {"_id", "created_at"}}
+def insert(row: EndpointRow) -> bool:
+    """Keep a new endpoint in a free slot of its client; False when there is none."""
     for slot in range(MOST_ENDPOINTS):
-        made = {"$setOnInsert": {**content, "slot": slot}, "$currentDate": {"created_at": True}}
+        made = {"$setOnInsert": {**row, "slot": slot}}
         try:
             again(lambda made=made: database().endpoints.update_one({"_id": row["_id"]}, made, upsert=True))  # type: ignore[misc]
         except DuplicateKeyError:
             continue
-        return find(row["_id"], None)
-    return None
+        return True
+    return False
 
 
 def find(endpoint_id: str, client_id: str | None) -> EndpointRow | None:

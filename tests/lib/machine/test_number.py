@@ -108,6 +108,17 @@ def test_an_event_tells_the_row_as_it_was(system: Raw) -> None:
     assert "submitted" not in first["data"]
 
 
+@pytest.mark.parametrize("seconds", [20.0, 600.0])
+def test_a_new_endpoint_misses_nothing_of_who_is_late(app: Client, system: Raw, time: Time, seconds: float) -> None:
+    """An event that was stamped before an endpoint was made and committed after it, by a clock behind or a slow one."""
+    made = subscribe(app, "http://127.0.0.1:9/nobody")
+    time.advance(-seconds)
+    happen(system)
+    time.advance(seconds)
+    number.number_events(100)
+    assert [row["endpoint_id"] for row in system.deliveries.find()] == [made["endpoint_id"]]
+
+
 class Writers:
     """Sixteen threads that commit events of two clients, one at a time, until the end of the block."""
 
