@@ -181,7 +181,11 @@ def mine_transfer(world: World, sender: str, recipient: str, units: int) -> Bloc
 
 
 def forget(world: World) -> None:
-    """What is queued is never mined, what waits for consent is never asked, what was to be orphaned stays."""
+    """What is queued is never mined, what waits for consent is never asked, what was to be orphaned stays.
+
+    Idempotency keys are forgotten too: what is unique in one test's database need not be in the next one's.
+    """
+    world.store.run("DELETE FROM replies")
     world.store.run("UPDATE transactions SET state = 'CANCELLED', due_ms = NULL WHERE state = 'QUEUED'")
     world.store.run("UPDATE transactions SET orphan_at_ms = NULL WHERE orphan_at_ms IS NOT NULL")
     world.store.run("UPDATE consents SET state = 'expired' WHERE state = 'pending'")

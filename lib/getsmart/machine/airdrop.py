@@ -244,7 +244,7 @@ def _transaction(batch: BatchRow, row: AirdropRow, owner: WalletRow) -> Transact
     A wallet that was erased since has no address to send to: MetaKeep refuses the empty request, and the row fails.
     """
     at, client_id = clock.now(), batch["client_id"]
-    key = batch["idempotency_keys"][0]
+    airdrop = {"reference": batch["reference"]}  # paid once, under whatever keys
     contract = config.read(config.TokenSettings).contract_address
     path, body = protocol.mint(contract, owner.get("email", ""), to_units(row["amount"]))
     made: TransactionRow = {
@@ -263,7 +263,7 @@ def _transaction(batch: BatchRow, row: AirdropRow, owner: WalletRow) -> Transact
         "request": {
             "path": path,
             "body": body.decode(),
-            "idempotency_key": protocol.idempotency_key(client_id, batch["route"], key, row["row"], 1),
+            "idempotency_key": protocol.idempotency_key(client_id, batch["route"], airdrop, row["row"], 1),
             "signer": client.signers()[0],
         },
         "audit": batch["audit"],

@@ -47,31 +47,32 @@ class Draft(NamedTuple):
     path: str
     body: bytes
     reason: str | None = None
-    badge_claim: dict[str, str] | None = None
     from_block: int | None = None
 
 
-def place(claim: Claim, draft: Callable[[], Draft]) -> Accepted:
+def place(claim: Claim, draft: Callable[[], Draft], badge: dict[str, str] | None = None) -> Accepted:
     """Claim, send and answer; or repeat what the first call with this key was answered.
 
-    `draft` is asked only when the key is new, so that a replay reads and reserves nothing. Raises what `draft` raises,
+    `draft` is asked only when the key is new, so that a replay reads and reserves nothing. `badge` (badge_id, claimant)
+    is what the call claims, if anything: it is rewarded once under whatever key. Raises what `draft` raises,
     SupplyExhausted, InsufficientBalance, LimitExceeded, BadgeAlreadyClaimed, DatabaseUnavailable or Recovering (all of
     which claim nothing), IdempotencyMismatch or IdempotencyInProgress.
     """
-    row, recovery = _find(claim)
-    if row is not None:
-        return _again(claim, row, recovery)
+    known = _find(claim, badge)
+    if known.row is not None:
+        return _again(claim, known.row, known.recovery)
     drafted = draft()
-    refuse(recovery)
-    return _first(claim, drafted, recovery)
+    refuse(known.recovery)
+    key: str | dict[str, str] = claim.idempotency_key if badge is None else badge
+    provider_key = protocol.idempotency_key(claim.caller.client_id, claim.route, key, 0, 1 + known.ended)
+    return _first(claim, drafted, _row(claim, drafted, provider_key, badge), known.recovery)
 
 
-def _find(claim: Claim) -> tuple[TransactionRow | None, dict[str, Any]]:
-    return transactions.find_claim(claim.caller.client_id, claim.route, claim.idempotency_key)
+def _find(claim: Claim, badge: dict[str, str] | None = None) -> transactions.Known:
+    return transactions.find_claim(claim.caller.client_id, claim.route, claim.idempotency_key, badge)
 
 
-def _first(claim: Claim, draft: Draft, recovery: dict[str, Any]) -> Accepted:
-    row = _row(claim, draft)
+def _first(claim: Claim, draft: Draft, row: TransactionRow, recovery: dict[str, Any]) -> Accepted:
     lost = lost_before(recovery, row)
     if is_too_late(lost):
         row["is_held_back"], row["is_in_flight"] = True, False
@@ -91,9 +92,9 @@ def _first(claim: Claim, draft: Draft, recovery: dict[str, Any]) -> Accepted:
     except transactions.Taken as taken:
         reserves.give_back(draft.hold, draft.amount, begun)
         ceiling.give_back(counted)
-        twin, recovery = _find(claim)
-        if twin is not None:
-            return _again(claim, twin, recovery)
+        known = _find(claim)
+        if known.row is not None:
+            return _again(claim, known.row, known.recovery)
         if taken.is_badge:
             raise BadgeAlreadyClaimed from None
         raise Internal("an insert met a unique index without a twin") from None
@@ -168,7 +169,7 @@ def _body(row: TransactionRow) -> str:
     return body.replace('"consent_token":null', f'"consent_token":{dump_json(row["consent_token"])}', 1)
 
 
-def _row(claim: Claim, draft: Draft) -> TransactionRow:
+def _row(claim: Claim, draft: Draft, provider_key: str, badge: dict[str, str] | None) -> TransactionRow:
     """The claim as it is inserted: in flight from the start, since this very call sends it."""
     at = clock.now()
     client_id = claim.caller.client_id
@@ -189,7 +190,7 @@ def _row(claim: Claim, draft: Draft) -> TransactionRow:
         "request": {
             "path": draft.path,
             "body": draft.body.decode(),
-            "idempotency_key": protocol.idempotency_key(client_id, claim.route, claim.idempotency_key, 0, 1),
+            "idempotency_key": provider_key,
             "signer": client.signers()[0],
         },
         "audit": {
@@ -211,8 +212,8 @@ def _row(claim: Claim, draft: Draft) -> TransactionRow:
     }
     optional = {
         "reason": draft.reason,
-        "badge_claim": draft.badge_claim,
-        "badge_lock": draft.badge_claim,
+        "badge_claim": badge,
+        "badge_lock": badge,
         "incoming_wallet_id": draft.target.get("wallet_id"),
         "consent_from_block": draft.from_block,
     }

@@ -7,6 +7,7 @@ Two request forms are inferred rather than documented, and live in one function 
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 from getsmart.amounts import format_units
@@ -96,9 +97,13 @@ def _dump(content: dict[str, Any]) -> bytes:
     return json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def idempotency_key(client_id: str, route: str, key: str, row: int, attempt: int) -> str:
-    """SHA-256 over who asked for what: a claim lost in a restore reaches MetaKeep under the same key."""
-    return hashlib.sha256(_dump({"order": [client_id, route, key, row, attempt]})).hexdigest()
+def idempotency_key(client_id: str, route: str, what: str | Mapping[str, str], row: int, attempt: int) -> str:
+    """SHA-256 over who asked for what: a claim lost in a restore reaches MetaKeep under the same key.
+
+    `what` is what the order is unique by: the caller's key, or the names of what is paid once under whatever key
+    (docs/adr/0099).
+    """
+    return hashlib.sha256(_dump({"order": [client_id, route, what, row, attempt]})).hexdigest()
 
 
 def get_wallet(email: str) -> ProviderRequest:

@@ -27,19 +27,19 @@ def mint(claim: Claim, *, wallet_id: str, amount: int, reason: str | None) -> Ac
 
     Raises NotFound for a wallet the client is not linked to, and what `machine.claim.place` raises.
     """
-    return place(claim, lambda: _mint(claim.caller, wallet_id, amount, reason, None))
+    return place(claim, lambda: _mint(claim.caller, wallet_id, amount, reason))
 
 
 def mint_for_badge(claim: Claim, *, wallet_id: str, badge_id: str, claimant: str, reason: str | None) -> Accepted:
     """Mint the badge reward; one badge and claimant of a client is rewarded once. Raises as `mint`."""
     badge = {"badge_id": badge_id, "claimant": claimant}
-    return place(claim, lambda: _mint(claim.caller, wallet_id, BADGE_REWARD, reason, badge))
+    return place(claim, lambda: _mint(claim.caller, wallet_id, BADGE_REWARD, reason), badge)
 
 
-def _mint(caller: Caller, wallet_id: str, amount: int, reason: str | None, badge: dict[str, str] | None) -> Draft:
+def _mint(caller: Caller, wallet_id: str, amount: int, reason: str | None) -> Draft:
     wallet = _wallet(caller, wallet_id)
     path, body = protocol.mint(_contract(), wallet["email"], amount)
-    return Draft("mint", amount, {"account": ISSUANCE}, _party(wallet), SUPPLY, path, body, reason, badge)
+    return Draft("mint", amount, {"account": ISSUANCE}, _party(wallet), SUPPLY, path, body, reason)
 
 
 def transfer_from_treasury(

@@ -10,7 +10,7 @@ from getsmart.models import RECOVERY
 from getsmart.mongo import Document, database
 
 COLOUR, TICK = "colour", "tick"
-SCHEMA = 7
+SCHEMA = 8
 """The newest migration that this code was made for: ./doit migrate new counts it, and a test compares it."""
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from pymongo.client_session import ClientSession
 from pymongo.errors import DuplicateKeyError
@@ -39,13 +39,33 @@ class Taken(Exception):
         self.is_badge = is_badge
 
 
-def find_claim(client_id: str, route: str, idempotency_key: str) -> tuple[TransactionRow | None, Document]:
-    """The row that claimed this idempotency key, or None, and what is known of the last restore; one round trip."""
+class Known(NamedTuple):
+    """The row that claimed a key, or None; what is known of the last restore; how often its badge claim came to nothing."""
+
+    row: TransactionRow | None
+    recovery: Document
+    ended: int = 0
+
+
+def find_claim(client_id: str, route: str, idempotency_key: str, badge: Mapping[str, str] | None = None) -> Known:
+    """What is known of this idempotency key, and where it is to claim a badge, of that; one round trip."""
     query = {"client_id": client_id, "route": route, "idempotency_key": idempotency_key}
     beside: Document = {"coll": "controls", "pipeline": [{"$match": {"_id": RECOVERY}}]}
-    found = {row["_id"]: row for row in database().transactions.aggregate([{"$match": query}, {"$unionWith": beside}])}
-    recovery = found.pop(RECOVERY, {})
-    return cast(TransactionRow | None, next(iter(found.values()), None)), recovery
+    stages: list[Document] = [{"$match": query}, {"$unionWith": beside}]
+    if badge is not None:
+        stages.append({"$unionWith": {"coll": "transactions", "pipeline": _ended(client_id, badge)}})
+    found = list(database().transactions.aggregate(stages))
+    row = next((one for one in found if "idempotency_key" in one), None)
+    recovery = next((one for one in found if one["_id"] == RECOVERY), {})
+    ended = sum(1 for one in found if one.keys() == {"_id"} and one["_id"] != RECOVERY)
+    return Known(cast(TransactionRow | None, row), recovery, ended)
+
+
+def _ended(client_id: str, badge: Mapping[str, str]) -> list[Document]:
+    """The ids of the claims of this badge that ended without effect."""
+    names = {f"badge_claim.{name}": badge[name] for name in ("claimant", "badge_id")}
+    without_effect = {"status": {"$in": ["failed", "cancelled"]}}
+    return [{"$match": {**names, "client_id": client_id, **without_effect}}, {"$project": {"_id": 1}}]
 
 
 def find(transaction_id: str, client_id: str | None) -> TransactionRow | None:

@@ -110,7 +110,7 @@ def test_only_one_takes_a_dead_claim_over(bench: Bench, crashes: Crashes, monkey
     crashes.die("before getsmart.metakeep.client.call", partial(bench.mint, key=key))
     bench.time.advance(16)
     row: Any = bench.only_row()
-    monkeypatch.setattr(transactions, "find_claim", lambda *_: (row, {}))
+    monkeypatch.setattr(transactions, "find_claim", lambda *_: transactions.Known(row, {}))
     assert bench.mint(key=key).data["status"] == "submitted"
     assert bench.mint(key=key).code == "idempotency_in_progress"
 
@@ -180,7 +180,7 @@ def test_an_insert_that_loses_to_its_twin_repeats_the_twins_answer(
     key = unique("key")
     first = bench.mint(key=key)
     real = transactions.find_claim
-    answers: list[Any] = [(None, {})]
+    answers: list[Any] = [transactions.Known(None, {})]
     monkeypatch.setattr(transactions, "find_claim", lambda *names: answers.pop() if answers else real(*names))
     second = bench.mint(key=key)
     assert (second.text, second.headers["Idempotent-Replayed"]) == (first.text, "true")

@@ -117,7 +117,7 @@ def test_a_twin_that_froze_before_its_return_adds_nothing(bench: Bench, monkeypa
     key = unique("key")
     before = bench.available("supply")
     with monkeypatch.context() as patch:
-        find, answers = transactions.find_claim, [(None, {})]
+        find, answers = transactions.find_claim, [transactions.Known(None, {})]
         bench.mint(key=key)
         patch.setattr(transactions, "find_claim", lambda *names: answers.pop() if answers else find(*names))
         mended = frozen(bench, patch, reserves, "give_back")

@@ -16,8 +16,8 @@ from getsmart.stores import controls
 from ops import resolve
 from ops.verification import verify
 from tests.chainbook import found
-from tests.conftest import forget_all
-from tests.money import MINT_PATH, Bench, Raw, Row, in_parallel
+from tests.money import MINT_PATH, Bench, Row, in_parallel
+from tests.restoring import put_back, taken
 from tests.support import Answer, unique
 
 Call = Callable[[], Answer]
@@ -28,22 +28,6 @@ def key() -> Callable[[str], str]:
     """Keys that no earlier test has used: the sandbox never forgets one."""
     prefix = unique("restore")
     return lambda name: f"{prefix}-{name}"
-
-
-def taken(raw: Raw) -> dict[str, list[Row]]:
-    """A backup: every document there is."""
-    return {name: list(raw[name].find()) for name in raw.list_collection_names() if not name.startswith("migrations")}
-
-
-def put_back(raw: Raw, backup: dict[str, list[Row]]) -> None:
-    """A restore: what the backup has and nothing else; no money moves until it is reconciled."""
-    for name in raw.list_collection_names():
-        if not name.startswith("migrations"):
-            raw[name].delete_many({})
-            if backup.get(name):
-                raw[name].insert_many(backup[name])
-    controls.set_recovering(is_recovering=True)
-    forget_all()
 
 
 @dataclass

@@ -50,14 +50,17 @@ def test_idempotency_keys_tell_every_order_apart() -> None:
     first = protocol.idempotency_key("client", "/v1/tokens/mint", "key", 0, 1)
     assert first == protocol.idempotency_key("client", "/v1/tokens/mint", "key", 0, 1)
     assert len(first) == 64
-    others = [
+    others: list[tuple[str, str, str | dict[str, str], int, int]] = [
         ("clien", "t/v1/tokens/mint", "key", 0, 1),
         ("client", "/v1/tokens/burn", "key", 0, 1),
         ("client", "/v1/tokens/mint", "key2", 0, 1),
         ("client", "/v1/tokens/mint", "key", 1, 1),
         ("client", "/v1/tokens/mint", "key", 0, 2),
+        ("client", "/v1/tokens/mint", {"reference": "key"}, 0, 1),
+        ("client", "/v1/tokens/mint", '{"reference":"key"}', 0, 1),
+        ("client", "/v1/tokens/mint", {"badge_id": "key", "claimant": "key"}, 0, 1),
     ]
-    assert len({first, *(protocol.idempotency_key(*other) for other in others)}) == 6
+    assert len({first, *(protocol.idempotency_key(*other) for other in others)}) == 9
 
 
 def test_success_is_exactly_200_and_an_object() -> None:

@@ -14,6 +14,7 @@ from getsmart.mongo import to_decimal, to_units
 from getsmart.stores import controls, transactions
 from tests.money import Raw
 from tests.rows import WALLET, kept, make_row
+from tests.support import unique
 
 STATUSES: tuple[Status, ...] = get_args(Status)
 PAIRS = list(product(STATUSES, STATUSES))
@@ -105,13 +106,29 @@ def test_one_row_an_idempotency_key(system: Raw) -> None:
     assert not caught.value.is_badge
     kept(idempotency_key=key, client_id="other")
     kept(idempotency_key=key, route="/v1/tokens/burn")
-    found, recovery = transactions.find_claim("app", "/v1/tokens/mint", key)
+    found, recovery, _ = transactions.find_claim("app", "/v1/tokens/mint", key)
     assert found is not None
     assert recovery == {}
     assert found["_id"] == row["_id"]
     controls.set_recovering(is_recovering=True)
-    nothing, recovery = transactions.find_claim("app", "/v1/tokens/mint", key + "x")
+    nothing, recovery, _ = transactions.find_claim("app", "/v1/tokens/mint", key + "x")
     assert (nothing, recovery["is_recovering"]) == (None, True)
+
+
+def test_a_claim_of_a_badge_counts_those_that_came_to_nothing(system: Raw) -> None:
+    """Of this client, badge and claimant alone; those that are open or had their effect are none."""
+    controls.set_recovering(is_recovering=True)
+    for status in ("failed", "cancelled", "failed", "confirmed"):
+        kept(badge_claim=BADGE, status=status, idempotency_key=unique("key"))
+    kept(badge_claim={**BADGE, "claimant": "other"}, status="failed", idempotency_key=unique("key"))
+    kept(badge_claim=BADGE, status="failed", client_id="other", idempotency_key=unique("key"))
+    key = unique("key")
+    known = transactions.find_claim("app", "/v1/tokens/mint", key, BADGE)
+    assert (known.row, known.recovery["is_recovering"], known.ended) == (None, True, 3)
+    row = kept(badge_claim=BADGE, status="failed", idempotency_key=key)
+    found = transactions.find_claim("app", "/v1/tokens/mint", key, BADGE)
+    assert found.row is not None
+    assert found.row["_id"] == row["_id"]
 
 
 def test_one_open_row_a_badge(system: Raw) -> None:
