@@ -140,6 +140,12 @@ def main(arguments: list[str]) -> int:
         plan = _plan(options, environment, state.standing(environment))
         with alone(plan.by):
             check(plan, calls, options.version)
+            if plan.former is None:
+                print(
+                    f"no way back: no version answers as {other(plan.to)}, as before a first release; once {plan.to} is"
+                    " active ./doit rollback has nowhere to go",
+                    flush=True,
+                )
             try:
                 promote(plan, calls)
             except (Failed, GatewayUnreachable, PyMongoError, KeyboardInterrupt) as error:

@@ -74,19 +74,13 @@ def main(arguments: list[str]) -> int:
 
 
 def _target(environment: Environment, calls: traffic.Traffic) -> Colour:
-    """Where to; what was active before is only gone back to if it is still there. Raises Refused."""
-    standing = state.read()
-    target = standing.rollback_target(calls.shares())
+    """Where to; what was active before is only gone back to if it is there and still the same. Raises Refused."""
+    standing, shares = state.read(), calls.shares()
+    target = standing.rollback_target(shares)
     if target is None:
         raise Refused("nothing was promoted: there is nothing to go back to")
-    if standing.moving is None and standing.previous_version is not None:
-        found = state.code(environment, target).versions
-        if found != {standing.previous_version}:
-            runs = ", ".join(sorted(map(str, found)))
-            raise Refused(
-                f"{target} was active with version {standing.previous_version} and runs {runs} now;"
-                f" to give it all calls all the same: --to {target}"
-            )
+    if why := standing.unfit(target, state.code(environment, target).versions, shares):
+        raise Refused(f"{why}; to give it all calls all the same: --to {target}")
     return target
 
 

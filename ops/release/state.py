@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,6 +53,24 @@ class Standing:
             return self.moving_to
         passive = other(self.active)
         return passive if shares[passive] == 100 else self.previous
+
+    def unfit(self, target: Colour, versions: AbstractSet[str | None], shares: Mapping[Colour, int]) -> str | None:
+        """Why a rollback must not take calls to what its colour's namespaces say they run; None while it may.
+
+        None among `versions` stands for a namespace that does not answer. Before a first release that is all of a
+        colour: nothing is deployed there. While something moves, or calls are there already, the version is not asked
+        for: it is what had the calls a moment ago.
+        """
+        if versions == {None}:
+            return f"{target} does not answer, as if nothing were deployed there"
+        if self.moving is not None:
+            return None
+        if self.previous_version is None:
+            return None if shares[target] == 100 else f"which version {target} was active with is not known"
+        if versions != {self.previous_version}:
+            runs = ", ".join(sorted(map(str, versions)))
+            return f"{target} was active with version {self.previous_version} and runs {runs} now"
+        return None
 
     def warning(self, shares: Mapping[Colour, int]) -> str | None:
         """What an operator has to know when calls and tick are not with one colour."""

@@ -307,6 +307,28 @@ def test_a_rollback_looks_for_the_version_that_was_active(system: Town) -> None:
     assert system.line.shares()["green"] == 100
 
 
+def test_a_first_release_has_no_way_back(system: Town) -> None:
+    """Where nothing is deployed no call is sent, unless it is named: promote says so before, and rollback refuses."""
+    system.both.parts.pop("blue-1").kill()
+    said = promote(system, "--weight", "100", "--watch", "1s")
+    assert "no way back: no version answers as blue" in said
+    done = system.command("rollback")
+    assert done.returncode == 1
+    assert "blue does not answer, as if nothing were deployed there; to give it all calls all the same: --to blue" in (
+        done.stderr
+    )
+    blue = next(system.both.there.servers("blue"))
+    system.both.begin(blue).announcement(30)
+    system.both.wait_up("blue")
+    done = system.command("rollback")
+    assert done.returncode == 1
+    assert "which version blue was active with is not known" in done.stderr
+    assert system.line.shares() == {"blue": 0, "green": 100}
+    assert system.colour_row()["active"] == "green"
+    assert system.command("rollback", "--to", "blue").returncode == 0
+    assert system.line.shares() == {"blue": 100, "green": 0}
+
+
 def test_status_shows_both_colours(system: Town) -> None:
     """Versions, shares, whose tick works, migrations; what does not answer is said not to."""
     done = system.command("status")

@@ -35,6 +35,33 @@ def test_where_a_rollback_leads(standing: Standing, shares: Any, target: str | N
     assert standing.rollback_target(shares) == target
 
 
+FIRST = Standing("green", previous="blue")
+
+
+@pytest.mark.parametrize(
+    ("standing", "versions", "shares", "said"),
+    [
+        (PROMOTED, {"1"}, GREEN, None),
+        (PROMOTED, {"2"}, GREEN, "was active with version 1 and runs 2 now"),
+        (PROMOTED, {"1", None}, GREEN, "was active with version 1 and runs 1, None now"),
+        (PROMOTED, {None}, GREEN, "blue does not answer"),
+        (FIRST, {None}, GREEN, "blue does not answer"),
+        (FIRST, {"1"}, GREEN, "which version blue was active with is not known"),
+        (FIRST, {"1"}, BLUE, None),
+        (PROMOTING, {"1"}, HALF, None),
+        (PROMOTING, {"1", None}, HALF, None),
+        (PROMOTING, {None}, HALF, "blue does not answer"),
+        (ROLLING_BACK, {None}, GREEN, "blue does not answer"),
+    ],
+)
+def test_a_rollback_goes_to_nobody_who_does_not_answer(
+    standing: Standing, versions: set[str | None], shares: Any, said: str | None
+) -> None:
+    """Nor to a version that nobody knows; one that has had calls a moment ago is good while part of it answers."""
+    why = standing.unfit("blue", versions, shares)
+    assert (why is None) if said is None else (why is not None and said in why)
+
+
 @pytest.mark.parametrize(
     ("standing", "shares", "said"),
     [
