@@ -204,7 +204,7 @@ def task_audit() -> Task:
 
 
 def task_gateway() -> Task:
-    """HAProxy in front of two colours: gateway generate | check | run | reload [ENVIRONMENT]"""
+    """HAProxy in front of two colours: gateway generate | check | run | create | reload [ENVIRONMENT]"""
     return program("ops.gateway")
 
 

@@ -91,7 +91,7 @@ class BlueGreen:
     def begin_gateway(self, active: Colour = "blue") -> None:
         """Write HAProxy's configuration, start it, and wait until it takes calls."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        files = generate.render(self.there, name="this machine", active=active)
+        files = generate.render(self.there, name="this machine", shares=generate.all_to(active))
         generate.write({**files, runtime.STATE: runtime.NO_STATE}, self.folder)
         generate.write_secrets(dict.fromkeys(COLOURS, self.secret), self.folder)
         generate.check(self.folder)

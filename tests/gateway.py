@@ -1,5 +1,6 @@
 """The real HAProxy with our configuration, in front of small servers that answer as namespaces do, or fail to."""
 
+import json
 import os
 import shutil
 import socket
@@ -16,14 +17,24 @@ from typing import Any
 
 import pytest
 import requests
+import yaml
 
 from local import bluegreen
 from local.ports import free_port
+from ops.functions import ROOT
 from ops.gateway import generate, runtime
-from ops.gateway.environment import Environment
+from ops.gateway.environment import Environment, load
 
 SECRET = "a-secret-of-the-tests"  # pragma: allowlist secret
 _SECONDS = 15.0
+
+
+def own_machine() -> Environment:
+    """Staging on a machine of one's own, with a certificate, as docs/deploy.md writes it down."""
+    page = (ROOT / "docs/deploy.md").read_text().partition("### Where the gateway runs")[2]
+    given = yaml.safe_load(page.partition("```yaml\n")[2].partition("```")[0])
+    staging = json.loads(load("staging").model_dump_json(exclude={"gateway", "caller"}))
+    return Environment.model_validate({**staging, **given})
 
 
 def require_haproxy() -> None:

@@ -1,4 +1,8 @@
-"""`./doit gateway`: write HAProxy's configuration for an environment, have HAProxy check it, run it, reload it."""
+"""`./doit gateway`: write HAProxy's configuration for an environment, have HAProxy check it, run it here or as an app.
+
+`create` makes the app of an environment that runs on App Platform; `reload` takes a changed environment and changed
+secrets over, wherever the gateway runs.
+"""
 
 import argparse
 import os
@@ -6,38 +10,42 @@ import sys
 import tempfile
 from pathlib import Path
 
-from ops.gateway import generate, runtime
-from ops.gateway.environment import COLOURS, Environment, EnvironmentInvalid, load
+from ops.gateway import app, generate, layout, runtime
+from ops.gateway.environment import COLOURS, Colour, Environment, EnvironmentInvalid, load
 from ops.gateway.generate import ConfigRefused
 from ops.gateway.runtime import GatewayUnreachable
+from ops.release import state
+from ops.release.state import DatabaseUnreachable
+
+_KNOWN = (EnvironmentInvalid, ConfigRefused, GatewayUnreachable, DatabaseUnreachable, OSError)
 
 
 def main(arguments: list[str]) -> int:
     """Run one command; exit 0, or 1 with what is wrong."""
     parser = argparse.ArgumentParser(prog="./doit gateway", description=__doc__)
-    parser.add_argument("command", choices=("generate", "check", "run", "reload"))
+    commands = {"generate": _generate, "check": _check, "run": _run, "create": _create, "reload": _reload}
+    parser.add_argument("command", choices=commands)
     parser.add_argument("environment", nargs="?", default="local", help="local, staging, production, or a file")
     parser.add_argument("--out", type=Path, help="generate: into this folder, not the environment's own")
-    parser.add_argument("--active", choices=COLOURS, default="blue", help="who has all calls where no state is kept")
+    parser.add_argument(
+        "--active",
+        choices=COLOURS,
+        help="who has all calls where no weights are kept; else the database is asked",
+    )
     options = parser.parse_args(arguments)
     try:
-        environment = load(options.environment)
-        command = {"generate": _generate, "check": _check, "run": _run, "reload": _reload}[options.command]
-        command(environment, options)
-    except (EnvironmentInvalid, ConfigRefused, GatewayUnreachable, OSError) as error:
+        commands[options.command](load(options.environment), options)
+    except _KNOWN as error:
         print(f"gateway: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def _generate(environment: Environment, options: argparse.Namespace) -> Path:
+def _generate(environment: Environment, options: argparse.Namespace) -> None:
     """Write the files; the state that is kept there stays."""
-    folder: Path = options.out or environment.gateway.folder
-    generate.write(generate.render(environment, name=options.environment, active=options.active), folder)
-    if not (folder / runtime.STATE).exists():
-        (folder / runtime.STATE).write_text(runtime.NO_STATE, encoding="utf-8")
-    print(f"wrote {folder / generate.CONFIG}", flush=True)
-    return folder
+    folder = options.out or environment.gateway.folder
+    named = generate.all_to(options.active) if options.active else None
+    layout.lay_out(environment, folder, named or runtime.kept_shares(folder))
 
 
 def _check(environment: Environment, options: argparse.Namespace) -> None:
@@ -45,33 +53,65 @@ def _check(environment: Environment, options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="gateway") as folder:
         gateway = environment.gateway.model_copy(update={"folder": Path(folder), "certificate": None})
         here = environment.model_copy(update={"gateway": gateway})
-        generate.write(
-            {**generate.render(here, name=options.environment), runtime.STATE: runtime.NO_STATE}, Path(folder)
-        )
+        generate.write({**generate.render(here, name=environment.name), runtime.STATE: runtime.NO_STATE}, Path(folder))
         generate.write_secrets({}, Path(folder))
         generate.check(Path(folder))
     print(f"gateway: HAProxy takes the configuration of {options.environment}")
 
 
 def _run(environment: Environment, options: argparse.Namespace) -> None:
-    """Become HAProxy."""
-    secrets = {colour: environment.secret(colour) for colour in COLOURS}
-    folder = _generate(environment, options)
+    """Become HAProxy. Weights that are kept count; a folder in memory loses them with its machine."""
+    secrets = _secrets(environment)
+    folder = options.out or environment.gateway.folder
+    shares = runtime.kept_shares(folder) or generate.all_to(_active(environment, options))
+    layout.lay_out(environment, folder, shares)
     generate.write_secrets(secrets, folder)
     command = generate.command(folder)
     os.execvp(command[0], command)  # noqa: S606 - no shell wanted
 
 
-def _reload(environment: Environment, options: argparse.Namespace) -> None:
+def _create(environment: Environment, options: argparse.Namespace) -> None:
+    """Make the app."""
+    if environment.gateway.runs != "app-platform":
+        raise EnvironmentInvalid(f"the gateway of {environment.name} is no app: ./doit gateway run {environment.name}")
+    print(f"making the app of {environment.name}: some minutes ...", flush=True)
+    app_id, address = app.create(environment, _secrets(environment), _active(environment, options))
+    print(f"app_id: {app_id}    (for deploy/environments/{environment.name}.yml)")
+    print(f"it answers at {address or 'the address that doctl apps list shows'}")
+
+
+def _reload(environment: Environment, _options: argparse.Namespace) -> None:
     """Take a changed environment and changed secrets over; weights stay, and no call is lost."""
-    folder = environment.gateway.folder
-    runtime.runtime_of(environment).save(folder)
-    secrets = {colour: environment.secret(colour) for colour in COLOURS}
-    _generate(environment, options)
-    generate.write_secrets(secrets, folder)
-    generate.check(folder)
-    runtime.reload(folder)
+    if environment.gateway.runs == "app-platform":
+        print(f"deploying the app of {environment.name}: some minutes ...", flush=True)
+        app.App(environment).renew(_secrets(environment))
+    else:
+        folder = environment.gateway.folder
+        runtime.runtime_of(environment).save(folder)
+        secrets = _secrets(environment)
+        layout.lay_out(environment, folder, runtime.kept_shares(folder))
+        generate.write_secrets(secrets, folder)
+        generate.check(folder)
+        runtime.reload(folder)
     print("gateway: new workers take the calls")
+
+
+def _secrets(environment: Environment) -> dict[Colour, str]:
+    return {colour: environment.secret(colour) for colour in COLOURS}
+
+
+def _active(environment: Environment, options: argparse.Namespace) -> Colour:
+    """Who has all calls at a start: who is named, else whom the database calls active; blue before any is.
+
+    Raises DatabaseUnreachable: a guess would give all calls to what may be old, or empty.
+    """
+    named: Colour | None = options.active
+    if named is not None:
+        return named
+    try:
+        return state.standing(environment).active or COLOURS[0]
+    except DatabaseUnreachable as error:
+        raise DatabaseUnreachable(f"who has the calls? {error}; name the colour: --active blue, or green") from None
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from ops.functions import ROOT
 
 FOLDER = ROOT / "deploy/environments"
 WEB_SECURE = "WEB_SECURE"
+EXAMPLE_APP = "00000000-0000-4000-8000-000000000000"
 
 Colour = Literal["blue", "green"]
 COLOURS: tuple[Colour, Colour] = ("blue", "green")
@@ -80,6 +81,12 @@ class Gateway(_Part):
     folder: Path
     certificate: Path | None = None
     app_id: str | None = None
+    """Of the app on App Platform, as ./doit gateway create tells it."""
+
+    @property
+    def app(self) -> str | None:
+        """The app's id; None before there is one, where the example's still stands."""
+        return None if self.app_id == EXAMPLE_APP else self.app_id
 
     @property
     def runtime(self) -> str:

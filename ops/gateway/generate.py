@@ -10,7 +10,7 @@ import jinja2
 from getsmart import errors
 from getsmart.replies import failure
 from ops.functions import ROOT, load
-from ops.gateway.environment import Colour, Environment, EnvironmentInvalid, Server
+from ops.gateway.environment import COLOURS, Colour, Environment, EnvironmentInvalid, Server
 from serving.loader import Loaded
 
 TEMPLATE = ROOT / "deploy/gateway/haproxy.cfg.jinja"
@@ -54,10 +54,18 @@ def weight_of(share: int, namespaces: int) -> int:
     return max(1, round(SHARE * share / 100 / namespaces)) if share else 0
 
 
-def render(environment: Environment, *, name: str, active: Colour = "blue", root: Path = ROOT) -> dict[str, str]:
-    """The files of the gateway by their names. `active` has all calls at a first start, where nothing else is said.
+def all_to(colour: Colour) -> dict[Colour, int]:
+    """The shares of the calls, in per cent, when one colour has them all."""
+    return {one: 100 if one == colour else 0 for one in COLOURS}
 
-    Raises EnvironmentInvalid.
+
+def render(
+    environment: Environment, *, name: str, shares: Mapping[Colour, int] | None = None, root: Path = ROOT
+) -> dict[str, str]:
+    """The files of the gateway by their names; by default blue has all calls where a start is told nothing else.
+
+    HAProxy takes a kept weight for a server only while its weight in the configuration is the one of before: so the
+    configuration of a gateway that has calls is written with the shares that it has. Raises EnvironmentInvalid.
     """
     spaces = environment.colours
     gateway = environment.gateway
@@ -68,6 +76,7 @@ def render(environment: Environment, *, name: str, active: Colour = "blue", root
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     ).from_string(TEMPLATE.read_text(encoding="utf-8"))
     servers = list(environment.servers())
+    given = shares or all_to(COLOURS[0])
     config = template.render(
         name=name,
         admin=gateway.admin or f"{folder}/admin.sock",
@@ -80,7 +89,7 @@ def render(environment: Environment, *, name: str, active: Colour = "blue", root
         limits=environment.limits,
         health=environment.health,
         servers=servers,
-        weights={colour: weight_of(100 if colour == active else 0, len(spaces[colour])) for colour in spaces},
+        weights={colour: weight_of(given[colour], len(spaces[colour])) for colour in spaces},
         retries={colour: 2 if len(spaces[colour]) == 1 else 0 for colour in spaces},
         attempts=min(3, len(servers) - 1),
         resolve=any("." in server.space.host and server.space.is_tls for server in servers),

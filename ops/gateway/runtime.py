@@ -86,11 +86,7 @@ class Runtime:
 
     def shares(self) -> dict[Colour, int]:
         """How many per cent of the calls each colour gets, by the weights of its namespaces."""
-        sums: dict[Colour, int] = dict.fromkeys(COLOURS, 0)
-        for row in self._servers():
-            sums[_colour(row["srv_name"])] += int(row["srv_uweight"])
-        total = sum(sums.values())
-        return {colour: round(100 * weight / total) if total else 0 for colour, weight in sums.items()}
+        return _shares(self._servers())
 
     def give(self, shares: Mapping[Colour, int]) -> None:
         """Set the shares in per cent, together 100. Who gets more comes first: there is always somebody."""
@@ -127,12 +123,10 @@ class Runtime:
         draft.replace(folder / STATE)
 
     def _servers(self) -> list[dict[str, str]]:
-        lines = self.ask(f"show servers state {_BACKEND}").splitlines()
-        names = next((line.lstrip("# ").split() for line in lines if line.startswith("#")), None)
-        if names is None:
+        found = _state(self.ask(f"show servers state {_BACKEND}"))
+        if found is None:
             raise GatewayUnreachable(f"the gateway knows no backend {_BACKEND}")
-        rows = [line.split() for line in lines if not line.startswith("#")]
-        return [dict(zip(names, row, strict=False)) for row in rows if len(row) == len(names)]
+        return found
 
     def _table(self, command: str) -> list[dict[str, str]]:
         head, *lines = (line for line in self.ask(command).splitlines() if line)
@@ -147,6 +141,32 @@ class Runtime:
             if "key" in fields:
                 found[fields["key"]] = [int(fields.get(f"gpc{number}", 0)) for number in range(3 + len(BOUNDS_MS))]
         return found
+
+
+def kept_shares(folder: Path) -> dict[Colour, int] | None:
+    """The shares that were kept for the next start; None where none were, as in a folder that was in memory."""
+    file = folder / STATE
+    rows = _state(file.read_text(encoding="utf-8")) if file.is_file() else None
+    shares = _shares(rows or [])
+    return shares if any(shares.values()) else None
+
+
+def _state(text: str) -> list[dict[str, str]] | None:
+    """The rows of HAProxy's state of servers, by the names of their columns; None where it has none."""
+    lines = text.splitlines()
+    names = next((line.lstrip("# ").split() for line in lines if line.startswith("#")), None)
+    if names is None:
+        return None
+    rows = [line.split() for line in lines if not line.startswith("#")]
+    return [dict(zip(names, row, strict=False)) for row in rows if len(row) == len(names)]
+
+
+def _shares(rows: Iterable[Mapping[str, str]]) -> dict[Colour, int]:
+    sums: dict[Colour, int] = dict.fromkeys(COLOURS, 0)
+    for row in rows:
+        sums[_colour(row["srv_name"])] += int(row["srv_uweight"])
+    total = sum(sums.values())
+    return {colour: round(100 * weight / total) if total else 0 for colour, weight in sums.items()}
 
 
 def _colour(name: str) -> Colour:

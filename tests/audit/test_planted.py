@@ -19,8 +19,8 @@ from local.database import EmbeddedDatabase
 from ops import keys
 from ops.audit import code, database, dependencies, gateway, licences
 from ops.audit.findings import NotChecked
-from ops.gateway import environment, generate
-from tests.gateway import gate
+from ops.gateway import generate
+from tests.gateway import gate, own_machine
 from tests.support import Client
 
 Answer = Callable[[str, Any], Any]
@@ -209,7 +209,7 @@ def test_an_npm_package_under_another_licence(tmp_path: Path) -> None:
 def test_a_weak_gateway(old: str, new: str, key: str) -> None:
     """The configuration of each environment is as it should be; weakened in one line, that line is found."""
     assert list(gateway.written()) == []
-    text = generate.render(environment.load("staging"), name="staging")[generate.CONFIG]
+    text = generate.render(own_machine(), name="staging")[generate.CONFIG]
     assert old in text
     assert [one.id for one in gateway.of_configuration(text.replace(old, new), "staging")] == [f"gateway:staging:{key}"]
 

@@ -284,10 +284,11 @@ def test_updates_are_asked_for_everywhere() -> None:
         for folder in ("lib", "requirements")
         for path in (ROOT / folder).glob("*.in")
     }
+    dockerfiles = ["/", *(f"/deploy/{path.parent.name}" for path in (ROOT / "deploy").glob("*/Dockerfile"))]
     manifests = {f"/{folder}" for folder in ("ops/node", "tests/deploy")}
     assert watched == {
         *(("pip", lock) for lock in locks),
         *(("npm", folder) for folder in manifests),
         ("github-actions", "/"),
-        *(("docker", folder) for folder in ("/", "/deploy/backup")),
+        *(("docker", folder) for folder in dockerfiles),
     }

@@ -1,5 +1,6 @@
 """The configuration is made of what is declared, HAProxy takes it, and the commands say what they did."""
 
+import json
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -16,7 +17,7 @@ from ops.functions import load as functions
 from ops.gateway import __main__ as command
 from ops.gateway import generate, runtime
 from ops.gateway.environment import Environment, EnvironmentInvalid, load
-from tests.gateway import require_haproxy
+from tests.gateway import own_machine, require_haproxy
 from tests.local import programs
 from tests.ops.gateway.test_environment import NAMES
 
@@ -77,7 +78,7 @@ def test_a_certificate_is_served_with_modern_tls_only(tmp_path: Path) -> None:
     """HAProxy takes a certificate; the oldest version is 1.2."""
     require_haproxy()
     (tmp_path / "own.pem").write_bytes(self_signed())
-    there = placed(load("staging"), tmp_path, certificate=tmp_path / "own.pem", bind="127.0.0.1:8443")
+    there = placed(own_machine(), tmp_path, certificate=tmp_path / "own.pem", bind="127.0.0.1:8443")
     files = generate.render(there, name="staging")
     generate.write({**files, runtime.STATE: runtime.NO_STATE}, tmp_path)
     generate.write_secrets({}, tmp_path)
@@ -135,10 +136,14 @@ def test_generating_keeps_the_state(tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_what_cannot_be_done_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """No environment, no gateway to reload."""
     assert command.main(["check", "moon"]) == 1
-    assert command.main(["reload", "production"]) == 1
+    there = load("local")
+    folder = there.gateway.model_dump(mode="json") | {"folder": str(tmp_path)}
+    place = tmp_path / "elsewhere.yml"
+    place.write_text(json.dumps(json.loads(there.model_dump_json(exclude={"name"})) | {"gateway": folder}))
+    assert command.main(["reload", str(place)]) == 1
     assert capsys.readouterr().err.splitlines() == [
         "gateway: no environment moon; there are local, production, staging",
-        "gateway: the gateway's socket /run/getsmart/admin.sock: [Errno 2] No such file or directory",
+        f"gateway: the gateway's socket {tmp_path}/admin.sock: [Errno 2] No such file or directory",
     ]
 
 

@@ -23,20 +23,21 @@ DOCKERFILE = ROOT / "deploy/gateway/Dockerfile"
 IMPORTED = """
 import importlib.metadata, sys
 before = set(sys.modules)
-from ops.gateway.__main__ import main
-code = main(["generate", "production", "--out", "configuration"])
+from ops.gateway.layout import main
+code = main([sys.argv[1], "configuration"])
 known = importlib.metadata.packages_distributions()
 print(*sorted({name for module in set(sys.modules) - before for name in known.get(module.split(".")[0], [])}))
 sys.exit(code)
 """
 
 
-def test_the_image_is_made_of_what_it_names(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["staging", "production"])
+def test_the_image_is_made_of_what_it_names(tmp_path: Path, name: str) -> None:
     """The generator runs on the files that are copied and the packages that are locked for it, and needs no other."""
     copied(tmp_path, "deploy/gateway/Dockerfile")
     path = {"PYTHONPATH": f"{tmp_path}/lib:{tmp_path}"}
     done = subprocess.run(
-        [sys.executable, "-c", IMPORTED],
+        [sys.executable, "-c", IMPORTED, name],
         cwd=tmp_path,
         env=path,
         capture_output=True,
@@ -119,6 +120,7 @@ def test_the_app_spec_fits_the_image() -> None:
     (service,) = spec["services"]
     production = load("production")
     assert (ROOT / service["dockerfile_path"]) == DOCKERFILE
+    assert load("staging").gateway == production.gateway
     assert production.gateway.bind == f"*:{service['http_port']}"
     assert production.gateway.internal == f"*:{service['health_check']['port']}"
     config = generate.render(production, name="production")[generate.CONFIG]
