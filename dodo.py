@@ -119,7 +119,7 @@ def task_backup() -> Task:
 
 
 def task_restore() -> Task:
-    """put a backup into an empty database, in recovery mode: restore FILE|newest --to DATABASE [--force] | --check"""
+    """put a backup into an empty database, where money stands still: restore FILE|newest --to DB [--force] | --check"""
     return program("ops.restore")
 
 
@@ -139,7 +139,7 @@ def task_resolve() -> Task:
 
 
 def task_recovery() -> Task:
-    """after a restore: stop money with `on`; it ends by itself once the chain is reconciled (on | off | status)"""
+    """stop money until a person lets it go on: recovery on --because TEXT | off | status"""
     return program("ops.recovery")
 
 

@@ -25,6 +25,7 @@ from getsmart.errors import Misconfigured
 from ops import restore, settings
 from ops.backup.errors import BackupFailed
 from ops.backup.objectives import RECOVERY_POINT, RECOVERY_TIME
+from ops.backup.restoring import Target
 from ops.backup.server import drop
 
 # What has to be proven, and the exit codes that are a proof: reconciliation finds what the chain has done since, which
@@ -88,7 +89,7 @@ def hold(place: str | None, identity: Path | None, server: str | None) -> Drill:
     seconds: dict[str, float] = {}
     with _dropped(uri, copy):
         with _timed(seconds, "restored"):
-            manifest = restore.put(vault, name, identities, copy, uri=uri).manifest
+            manifest = restore.put(vault, name, identities, Target(uri, copy)).manifest
         drill = Drill(name, manifest.point, began, seconds)
         for step, (module, proofs) in _PROOFS.items():
             with _timed(seconds, step):

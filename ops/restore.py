@@ -1,21 +1,25 @@
-"""`./doit restore`: put a backup into a database, which then stands in recovery mode until it is reconciled."""
+"""`./doit restore`: put a backup into a database, which then stands in recovery mode until it is reconciled.
+
+And until `./doit recovery off`, so that it can be verified before money moves; `--then-open` does without that.
+"""
 
 import argparse
+import getpass
 import sys
 from pathlib import Path
 from typing import Any
 
-from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 from getsmart import clock, config
 from getsmart.errors import Misconfigured
 from ops import settings
 from ops.backup.errors import BackupFailed
+from ops.backup.kept import newest
 from ops.backup.manifest import Manifest
 from ops.backup.progress import bar
 from ops.backup.proving import prove
-from ops.backup.restoring import Restored, restore
+from ops.backup.restoring import Restored, Target, restore
 from ops.backup.vault import Vault
 
 NEWEST = "newest"
@@ -27,6 +31,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("file", help=f"a backup's file, or `{NEWEST}` of those in --from")
     parser.add_argument("--to", metavar="DATABASE", help="the database's name; it has to be empty")
     parser.add_argument("--force", action="store_true", help="replace whatever is in the database")
+    parser.add_argument("--then-open", action="store_true", help="money moves once it is reconciled, by itself")
     parser.add_argument("--check", action="store_true", help="only prove the file whole")
     parser.add_argument("--from", dest="place", help="a folder or s3://bucket/prefix; without it BACKUP_PLACE")
     parser.add_argument("--identity", type=Path, help="the file of the key; without it BACKUP_IDENTITY")
@@ -42,27 +47,32 @@ def main(arguments: list[str]) -> int:
             print(f"{name} is whole: {_said(checked(vault, name, identities))}")
             return 0
         settings.say(options.to)
-        done = put(vault, name, identities, options.to, replace=options.force)
+        brake = None if options.then_open else _brake(name)
+        uri = config.read(config.DatabaseSettings).uri
+        done = put(vault, name, identities, Target(uri, options.to, options.force, brake))
     except (BackupFailed, Misconfigured, PyMongoError, OSError) as error:
         print(f"restore: {error}", file=sys.stderr)
         return 1
     print(f"{options.to} is {_said(done.manifest)}; {done.documents:,} documents")
     print("It stands in recovery mode: no money moves until ./doit reconcile has caught up with the chain.")
+    if not options.then_open:
+        print("Nor then before ./doit recovery off: after ./doit verify.")
     return 0
 
 
+def _brake(name: str) -> dict[str, Any]:
+    return {"by": getpass.getuser(), "why": f"restored from {name}, to be verified", "at": clock.now()}
+
+
 def find(file: str, place: str | None) -> tuple[Vault, str]:
-    """Where a backup is and what it is called there. Raises BackupFailed when there is none."""
+    """Where a backup is and what it is called there. Raises BackupFailed when there is none, or not one newest."""
     path = Path(file)
     if file != NEWEST and place is None and path.exists():
         return Vault(str(path.parent)), path.name
     vault = Vault(place or config.read(config.BackupSettings).place)
     if file != NEWEST:
         return vault, path.name
-    receipts = vault.receipts()
-    if not receipts:
-        raise BackupFailed(f"there is no backup in {vault.place}")
-    return vault, receipts[0].file
+    return vault, newest(vault)
 
 
 def read_identities(file: Path | None) -> list[str]:
@@ -80,13 +90,10 @@ def checked(vault: Vault, name: str, identities: list[str]) -> Manifest:
         return prove(vault, name, identities, progress).manifest
 
 
-def put(
-    vault: Vault, name: str, identities: list[str], database: str, *, replace: bool = False, uri: str | None = None
-) -> Restored:
-    """Restore into a database of the configured server, or of another one. Raises BackupFailed."""
-    uri = uri or config.read(config.DatabaseSettings).uri
-    with MongoClient[dict[str, Any]](uri, tz_aware=True) as client, bar("restoring", None) as progress:
-        return restore(vault, name, identities, (uri, client[database]), replace=replace, progress=progress)
+def put(vault: Vault, name: str, identities: list[str], target: Target) -> Restored:
+    """Restore, and show how far it is. Raises BackupFailed."""
+    with bar("restoring", None) as progress:
+        return restore(vault, name, identities, target, progress)
 
 
 def _said(manifest: Manifest) -> str:

@@ -236,10 +236,10 @@ class DatabaseUnavailable(GetSmartError):
 
 
 class Recovering(GetSmartError):
-    """After a restore, until the books have caught up with the chain."""
+    """After a restore, until the books have caught up with the chain; and while a person has stopped money."""
 
     status, code = 503, "recovering"
-    safe_message = "The books are being compared with the chain; please try again later."
+    safe_message = "No money is moved at the moment; please try again later."
     retry_after_seconds = 30
 
 

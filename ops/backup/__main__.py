@@ -17,11 +17,13 @@ from getsmart.errors import Misconfigured
 from ops import settings
 from ops.backup import sealed
 from ops.backup.errors import BackupFailed
+from ops.backup.kept import Kept, judge, of_database, refuse_collapsed
 from ops.backup.making import Order, make
 from ops.backup.manifest import Receipt
 from ops.backup.objectives import RECOVERY_POINT
 from ops.backup.progress import bar
 from ops.backup.retention import Keep, superfluous
+from ops.backup.source import refuse_unless_whole
 from ops.backup.vault import Vault
 
 KEEP = (
@@ -42,11 +44,10 @@ def main(arguments: list[str]) -> int:
         found = config.read(config.BackupSettings)
         vault = Vault(options.out or found.place)
         if options.list:
-            for receipt in vault.receipts():
-                print(told(receipt))
+            _list(vault)
             return 0
         if options.every is None:
-            _once(found, vault, options.keep)
+            _once(found, vault, options)
             return 0
         return _for_ever(found, vault, options)
     except (BackupFailed, Misconfigured, PyMongoError, OSError) as error:
@@ -60,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--keep", type=Keep.parse, default=KEEP, help=f"newest/hours/days/weeks that stay ({KEEP})")
     parser.add_argument("--every", type=_span, help="go on, with one each so often: 5m")
     settings.option(parser)
+    parser.add_argument("--smaller", action="store_true", help="what is gone since the last one was meant to go")
     parser.add_argument("--list", action="store_true", help="what is kept there, the newest first")
     parser.add_argument(
         "--new-identity", type=Path, metavar="FILE", help="make a key: the secret in FILE, its public half told"
@@ -82,33 +84,51 @@ def _new_identity(file: Path) -> int:
     return 0
 
 
-def _once(found: config.BackupSettings, vault: Vault, keep: Keep) -> float:
-    """Make one, forget what has become superfluous; returns the seconds it took."""
+def _list(vault: Vault) -> None:
+    receipts, unreadable = vault.looked()
+    names = {one.manifest.database for one in receipts}
+    collapsed = {one.file for name in names for one in judge(of_database(receipts, name)).collapsed}
+    for receipt in receipts:
+        print(told(receipt) + ("  LESS THAN HALF of the one before" if receipt.file in collapsed else ""))
+    for file in unreadable:
+        print(f"{file}  its receipt cannot be read")
+
+
+def _once(found: config.BackupSettings, vault: Vault, options: argparse.Namespace) -> float:
+    """Make one, forget what has become superfluous; returns the seconds it took.
+
+    Raises BackupFailed when none was made, or when it is less than half of the one before: it is kept, nothing goes for
+    it, and it is not what the database knows as its newest, so that the alert rings.
+    """
     began = clock.monotonic()
     where = config.read(config.DatabaseSettings)
     version = config.read(config.DeploymentSettings).version
     with MongoClient[dict[str, Any]](where.uri, tz_aware=True) as client:
         database = client[where.name]
+        refuse_unless_whole(database)
         size = int(database.command("dbStats")["dataSize"])
         with bar("backing up", size) as progress:
-            receipt = make(Order(where.uri, database, found.recipients, version), vault, progress)
+            order = Order(where.uri, database, found.recipients, version, options.smaller)
+            receipt = make(order, vault, progress)
+        print(f"{told(receipt)}  {clock.monotonic() - began:.1f} s", flush=True)
+        kept = judge(of_database(vault.receipts(), where.name))
+        refuse_collapsed(kept)
         database["controls"].update_one(
             {"_id": _LAST},
             {"$set": {"point": receipt.manifest.point, "finished_at": receipt.finished_at, "bytes": receipt.bytes}},
             upsert=True,
         )
-    took = clock.monotonic() - began
-    print(f"{told(receipt)}  {took:.1f} s", flush=True)
-    _forget(vault, keep)
-    return took
+    _forget(vault, kept, options.keep)
+    return clock.monotonic() - began
 
 
-def _forget(vault: Vault, keep: Keep) -> None:
-    """Only ever after a backup that was read back: the newest is good."""
-    receipts = {receipt.manifest.point: receipt for receipt in vault.receipts()}
-    for moment in superfluous(list(receipts), keep):
-        vault.remove(receipts[moment])
-        print(f"{receipts[moment].file}  removed", flush=True)
+def _forget(vault: Vault, kept: Kept, keep: Keep) -> None:
+    """Only ever after a backup that was read back and has not collapsed: the newest is good."""
+    for receipts in kept:
+        by_moment = {receipt.manifest.point: receipt for receipt in receipts}
+        for moment in superfluous(list(by_moment), keep):
+            vault.remove(by_moment[moment])
+            print(f"{by_moment[moment].file}  removed", flush=True)
 
 
 def told(receipt: Receipt) -> str:
@@ -129,7 +149,7 @@ def _for_ever(found: config.BackupSettings, vault: Vault, options: argparse.Name
     while not is_over.is_set():
         began = clock.monotonic()
         try:
-            took = _once(found, vault, options.keep)
+            took = _once(found, vault, options)
             if took + options.every > RECOVERY_POINT.total_seconds():
                 print(f"backup: {took:.0f} s long each {options.every:.0f} s: too much may be lost", file=sys.stderr)
         except (BackupFailed, PyMongoError, OSError) as error:

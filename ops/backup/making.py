@@ -25,12 +25,13 @@ Progress = Callable[[int], object]
 
 @dataclass(frozen=True)
 class Order:
-    """What is to be backed up, and for whom: age recipients."""
+    """What is to be backed up, and for whom: age recipients; `is_smaller` as in Receipt."""
 
     uri: str
     database: Database[Any]
     recipients: Sequence[str]
     app_version: str
+    is_smaller: bool = False
 
 
 def make(order: Order, vault: Vault, progress: Progress) -> Receipt:
@@ -64,7 +65,14 @@ def make(order: Order, vault: Vault, progress: Progress) -> Receipt:
                 changes=tally.part(OPLOG),
             )
             sealer.finish(manifest.model_dump_json().encode())
-    receipt = Receipt(file=name, bytes=hashed.bytes, sha256=hashed.sha256, finished_at=clock.now(), manifest=manifest)
+    receipt = Receipt(
+        file=name,
+        bytes=hashed.bytes,
+        sha256=hashed.sha256,
+        finished_at=clock.now(),
+        manifest=manifest,
+        is_smaller=order.is_smaller,
+    )
     vault.check(receipt)
     vault.keep(receipt)
     return receipt

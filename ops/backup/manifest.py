@@ -38,13 +38,14 @@ class Manifest(_Model):
 
 
 class Receipt(_Model):
-    """What stands beside the file, readable without the key."""
+    """What stands beside the file, readable without the key; `is_smaller` says that what is gone was meant to go."""
 
     file: str
     bytes: int
     sha256: str
     finished_at: AwareDatetime
     manifest: Manifest
+    is_smaller: bool = False
 
 
 def parse_manifest(text: bytes) -> Manifest:

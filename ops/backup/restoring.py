@@ -2,7 +2,8 @@
 
 The order is the safety: the first document written stops all money, API keys and the active colour come last, so that
 until then no call is authenticated and no tick works. Documents come in as they are, past validators; indexes are built
-last where that is faster, those that expire documents always.
+last where that is faster, those that expire documents always. What a tick that is still under way, or a backup, writes
+meanwhile is overwritten by what the backup has.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,16 +12,18 @@ from typing import Any
 
 from bson import json_util
 from bson.raw_bson import RawBSONDocument
+from pymongo import MongoClient, ReplaceOne
 from pymongo.database import Database
 from pymongo.errors import PyMongoError
 from pymongo.write_concern import WriteConcern
 
 from getsmart import clock
 from getsmart.models import RECOVERY
+from ops.backup.allowed import refuse_unless_allowed
 from ops.backup.archive import Collection, Reader, split
 from ops.backup.changes import key_of
 from ops.backup.errors import BackupFailed
-from ops.backup.inserting import Inserter, OwnInserter, inserting
+from ops.backup.inserting import Inserter, inserting
 from ops.backup.making import OPLOG
 from ops.backup.manifest import Manifest
 from ops.backup.proving import Proven, content_of, prove
@@ -28,9 +31,24 @@ from ops.backup.server import drop, is_embedded
 from ops.backup.vault import Vault
 
 CONTROLS = "controls"
-_LAST = ("api_keys", CONTROLS)  # without them nobody may do anything
+# Without them nobody may do anything; and of these alone somebody may write one before it is restored.
+_LAST = ("leases", "api_keys", CONTROLS)
+_GROWING = "failures"  # a call that fails meanwhile leaves its line
 _NOT_OPTIONS, _NOT_INDEX = {"uuid", "idIndex"}, {"v", "ns"}
 Progress = Callable[[int], object]
+
+
+@dataclass(frozen=True)
+class Target:
+    """A database, which is empty, or is emptied by `replace`.
+
+    With `brake` {by, why, at} only a person lets money move in it afterwards.
+    """
+
+    uri: str
+    database: str
+    replace: bool = False
+    brake: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -45,28 +63,31 @@ def restore(
     vault: Vault,
     name: str,
     identities: Sequence[str],
-    target: tuple[str, Database[Any]],
-    *,
-    replace: bool = False,
+    target: Target,
     progress: Progress = lambda _: None,
 ) -> Restored:
-    """Prove the backup, then write it into the database (with its URI), which is empty, or is emptied by `replace`.
+    """Prove the backup, then write it into the target.
 
     Raises Refused or BackupFailed; until the backup is proven and the target accepted, nothing was written.
     """
     proven = prove(vault, name, identities, progress)
-    uri, database = target[0], target[1].with_options(write_concern=WriteConcern("majority"))
     try:
-        _refuse_unless_empty(database, replace=replace)
-        _close(database, proven.collections)
-        expiring, lasting = _indexes(proven.collections)
-        is_first = is_embedded(database)
-        _index(database, lasting if is_first else [])
-        with content_of(vault, name, identities) as reader, inserting(uri, database, _names(proven)) as inserter:
-            held = _fill(reader, inserter, proven, progress)
-        _compare(database, held)
-        _index(database, expiring if is_first else [*lasting, *expiring])
-        _open(database, held)
+        with MongoClient[dict[str, Any]](target.uri, tz_aware=True) as client:
+            database = client.get_database(target.database, write_concern=WriteConcern("majority"))
+            _refuse_unless_empty(database, replace=target.replace)
+            refuse_unless_allowed(database)
+            _close(database, proven.collections)
+            expiring, lasting = _indexes(proven.collections)
+            is_first = is_embedded(database)
+            _index(database, lasting if is_first else [])
+            with (
+                content_of(vault, name, identities) as reader,
+                inserting(target.uri, database, _names(proven)) as inserter,
+            ):
+                held = _fill(reader, inserter, proven, progress)
+            _compare(database, held)
+            _index(database, expiring if is_first else [*lasting, *expiring])
+            _open(database, held, target.brake)
     except PyMongoError as error:
         raise BackupFailed(f"the database refused: {error}") from error
     return Restored(proven.manifest, sum(held.counts.values()))
@@ -84,7 +105,7 @@ def _refuse_unless_empty(database: Database[Any], *, replace: bool) -> None:
 
 def _close(database: Database[Any], collections: Sequence[Collection]) -> None:
     """Stop money, lock everybody out, empty the database, and make its collections and views."""
-    _recovering(database)
+    _recovering(database, {"is_being_restored": True})
     database[CONTROLS].delete_many({"_id": {"$ne": RECOVERY}})
     drop(
         database, [one for one in database.list_collection_names() if one != CONTROLS and not one.startswith("system.")]
@@ -93,10 +114,10 @@ def _close(database: Database[Any], collections: Sequence[Collection]) -> None:
         _create(database, collection)
 
 
-def _recovering(database: Database[Any]) -> None:
+def _recovering(database: Database[Any], more: Mapping[str, Any]) -> None:
     """As stores/controls.py has it, in a database that is not the configured one."""
     at = clock.now()
-    change = {"$set": {"is_recovering": True, "at": at, "restored_at": at}}
+    change = {"$set": {"is_recovering": True, "at": at, "restored_at": at, **more}}
     database[CONTROLS].update_one({"_id": RECOVERY}, change, upsert=True)
 
 
@@ -154,7 +175,9 @@ class _Held:
 def _compare(database: Database[Any], held: _Held) -> None:
     """Before an index can expire a document."""
     for name, expected in held.counts.items():
-        if name not in _LAST and (found := database[name].count_documents({})) != expected:
+        if name in _LAST or (found := database[name].count_documents({})) == expected:
+            continue
+        if name != _GROWING or found < expected:
             raise BackupFailed(f"{name} has {found} documents instead of {expected}")
 
 
@@ -179,9 +202,18 @@ def _index(database: Database[Any], wanted: Sequence[_Index]) -> None:
         database.command({"createIndexes": name, "indexes": [index for its, index in wanted if its == name]})
 
 
-def _open(database: Database[Any], held: _Held) -> None:
-    """The last step: keys, supply, books and the active colour, beside the recovery, which counts from now."""
-    _recovering(database)
+def _open(database: Database[Any], held: _Held, brake: Mapping[str, Any] | None) -> None:
+    """The last step: keys, supply, books and the active colour, beside the recovery, which counts from now.
+
+    They take the place of what somebody may have written under their ids since the database was closed.
+    """
+    _recovering(database, {"stopped": brake} if brake else {})
     for name in _LAST:
-        documents = [one for one in held.documents[name] if RawBSONDocument(one)["_id"] != RECOVERY]
-        OwnInserter(database).add(name, documents)
+        documents = [RawBSONDocument(one) for one in held.documents[name]]
+        if name == CONTROLS:
+            documents = [one for one in documents if one["_id"] != RECOVERY]
+            database[name].delete_many({"_id": {"$nin": [RECOVERY, *(one["_id"] for one in documents)]}})
+        if documents:
+            writes = [ReplaceOne({"_id": one["_id"]}, one, upsert=True) for one in documents]
+            database[name].bulk_write(writes, bypass_document_validation=True)
+    database[CONTROLS].update_one({"_id": RECOVERY}, {"$unset": {"is_being_restored": ""}})

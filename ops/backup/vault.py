@@ -52,14 +52,20 @@ class Vault:
 
     def receipts(self) -> list[Receipt]:
         """Of every backup that was finished, the newest moment first."""
+        return self.looked()[0]
+
+    def looked(self) -> tuple[list[Receipt], list[str]]:
+        """The receipts, the newest moment first, and the files beside which stands something else, by name."""
+        found, unreadable = list[Receipt](), list[str]()
         with _told(self.place):
             names = {entry["path"] for entries in obstore.list(self._store) for entry in entries}
-            found = [
-                parse_receipt(bytes(obstore.get(self._store, name + _RECEIPT).bytes()))
-                for name in sorted(names)
-                if name.endswith(_ENDING) and name + _RECEIPT in names
-            ]
-        return sorted(found, key=lambda receipt: receipt.manifest.point, reverse=True)
+            for name in sorted(names):
+                if name.endswith(_ENDING) and name + _RECEIPT in names:
+                    try:
+                        found.append(parse_receipt(bytes(obstore.get(self._store, name + _RECEIPT).bytes())))
+                    except Refused:
+                        unreadable.append(name)
+        return sorted(found, key=lambda receipt: receipt.manifest.point, reverse=True), unreadable
 
     def receipt(self, name: str) -> Receipt | None:
         """What stands beside this file, if something does. Raises Refused when it is no receipt."""

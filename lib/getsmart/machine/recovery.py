@@ -1,7 +1,8 @@
 """After a restore the books may lag behind the chain, and an order that is new to them may have been carried out.
 
-Until reconciliation has reached the head no money moves. Afterwards a repeated call makes its transaction again, and
-MetaKeep repeats what it answered the first time: but nobody knows for how long. docs/adr/0047 has the argument.
+Until reconciliation has reached the head no money moves, nor while a person has the brake on (docs/adr/0093).
+Afterwards a repeated call makes its transaction again, and MetaKeep repeats what it answered the first time: but nobody
+knows for how long. docs/adr/0047 has the argument.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -17,16 +18,16 @@ if TYPE_CHECKING:
 
 
 def refuse_while_recovering() -> dict[str, Any]:
-    """Raise Recovering while the database says so; else what it says about the last restore, `{}` for none."""
+    """Raise Recovering while no money may move; else what is known about the last restore, `{}` for none."""
     recovery = controls.read_recovery()
     refuse(recovery)
     return recovery
 
 
 def refuse(recovery: dict[str, Any]) -> None:
-    """Raise Recovering where what was read of the last restore says that it has not been reconciled."""
-    if recovery.get("is_recovering"):
-        raise Recovering("a restore has not been reconciled yet")
+    """Raise Recovering where what was read says that a restore is not reconciled, or that a person stopped money."""
+    if controls.stands_still(recovery):
+        raise Recovering("a restore has not been reconciled yet, or money was stopped by hand")
 
 
 def lost_before(recovery: dict[str, Any], row: TransactionRow) -> "list[BreakRow]":

@@ -26,7 +26,7 @@ def look(restored_at: datetime | None, *, is_all_read: bool) -> None:
         _book(row)
     swept_at = controls.read_all().get(progress.NAME, {}).get("swept_at")
     if swept_at is None or clock.now() - swept_at >= _SWEEP:
-        _sweep()
+        _sweep(is_all_read=is_all_read)
         progress.note({"swept_at": clock.now()})
 
 
@@ -117,8 +117,11 @@ def _as_transfer(row: BreakRow) -> ChainTransfer:
     )
 
 
-def _sweep() -> None:
-    """Rows that only MetaKeep has confirmed are looked up; open breaks are held against rows and wallets that came."""
+def _sweep(*, is_all_read: bool) -> None:
+    """Rows that only MetaKeep has confirmed are looked up; open breaks are held against rows and wallets that came.
+
+    The shadow of a restore goes once none is left, and never before the chain has been read: more may come.
+    """
     for row in onchain.find_unwitnessed(clock.now() - matching.HORIZON, _UNWITNESSED):
         compare.look_for(row)
     found = breaks.find_open(_BATCH)
@@ -137,7 +140,7 @@ def _sweep() -> None:
             correct.fall(raised, f"it is {cause['_id']}'s")
         elif cause is None:
             _move_to_new_wallet(raised)
-    if not any(row["type"] == "missing_in_ledger" for row in opened):
+    if is_all_read and not any(row["type"] == "missing_in_ledger" for row in opened):
         controls.end_shadow()
 
 

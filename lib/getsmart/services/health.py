@@ -9,6 +9,7 @@ from pymongo.errors import PyMongoError
 
 from getsmart import clock, config
 from getsmart.machine import invariants
+from getsmart.models import RECOVERY
 from getsmart.mongo import Document
 from getsmart.stores import breaks, controls, deliveries, endpoints, progress, transactions
 
@@ -58,6 +59,7 @@ def _checks() -> dict[str, Check]:
             undelivered, _UNDELIVERED_WARN, None, "the oldest event an answering endpoint awaits"
         ),
         "tick_age": _tick_age(tick),
+        "money": _money(singles.get(RECOVERY, {})),
         "I2": _guarded(invariants.supply, singles, "supply"),
         "I3": _guarded(invariants.books, singles, "books"),
         "I7": _reconciled(singles.get(progress.NAME, {}), opened),
@@ -97,6 +99,15 @@ def _tick_age(tick: Document) -> Check:
     if "ran_at" not in tick:
         return _check("warn", None, "the tick has not run yet")
     return _age(tick["ran_at"], _TICK_WARN, _TICK_FAIL, "the tick's last pass")
+
+
+def _money(recovery: Document) -> Check:
+    """It stands still on purpose, so the service is well; who stopped it and why is the operators' alone to read."""
+    if recovery.get("stopped"):
+        return _check("warn", "stopped", "money was stopped by hand: money calls answer 503 recovering")
+    if controls.stands_still(recovery):
+        return _check("warn", "recovering", "a restore is not reconciled yet: money calls answer 503 recovering")
+    return _check("pass", None, "money moves")
 
 
 def _guarded(

@@ -143,8 +143,11 @@ def _of_chain(singles: dict[str, Document]) -> Iterator[Metric]:
     place = singles.get(progress.NAME, {})
     blocks = {part: str(place[name]) for part, name in (("reconciled", "to_block"), ("head", "head")) if name in place}
     yield Metric("chain_block", "gauge", "How far the chain is reconciled, and its head then.", "part", blocks)
-    recovering = int(bool(singles.get(RECOVERY, {}).get("is_recovering")))
-    yield _one("is_recovering", "Whether money stands still until a restore is reconciled.", recovering)
+    recovery = singles.get(RECOVERY, {})
+    still = int(controls.stands_still(recovery))
+    yield _one("is_recovering", "Whether money stands still: after a restore, or as a person stopped it.", still)
+    stopped = int("stopped" in recovery)
+    yield _one("is_stopped", "Whether a person has stopped money: only a person lets it go on.", stopped)
 
 
 def _amounts(units: Mapping[str, int]) -> dict[str, str]:

@@ -67,17 +67,37 @@ def activate(colour: str, previous: Document | None, by: str | None = None) -> b
 
 
 def is_recovering() -> bool:
-    """Whether a restore waits to be reconciled with the chain."""
-    return bool(read_recovery().get("is_recovering"))
+    """Whether no money may move; one read."""
+    return stands_still(read_recovery())
+
+
+def stands_still(recovery: Document) -> bool:
+    """Whether no money may move: a restore is under way or waits to be reconciled, or a person has stopped it."""
+    return any(recovery.get(name) for name in ("is_recovering", "is_being_restored", "stopped"))
 
 
 def read_recovery() -> Document:
-    """What is known of the last restore: whether it still has to be reconciled, when it was, what it overshadows."""
+    """What is known of the last restore and of the brake.
+
+    `is_being_restored` until all of it is there; `is_recovering` until it is reconciled; `restored_at`, and whether
+    something from before it `is_overshadowed`; `stopped` {by, why, at} until a person takes the brake off.
+    """
     return database().controls.find_one({"_id": RECOVERY}) or {}
 
 
+def stop(by: str, why: str) -> None:
+    """Put the brake on: no money moves until `go_on`, whatever reconciliation finds."""
+    stopped = {"by": by, "why": why, "at": clock.now()}
+    database().controls.update_one({"_id": RECOVERY}, {"$set": {"stopped": stopped}}, upsert=True)
+
+
+def go_on() -> None:
+    """Take the brake off; a restore that is not reconciled goes on holding money back."""
+    database().controls.update_one({"_id": RECOVERY}, {"$unset": {"stopped": ""}})
+
+
 def set_recovering(*, is_recovering: bool) -> None:
-    """Begin or end the time in which no money is moved."""
+    """Begin or end the time between a restore and its reconciliation, in which no money is moved."""
     at = clock.now()
     facts: Document = {"is_recovering": is_recovering, "at": at}
     if is_recovering:

@@ -10,10 +10,11 @@ import pytest
 
 from getsmart import clock, mongo
 from getsmart.amounts import UNIT
+from getsmart.machine import reconcile
 from getsmart.models import TREASURY
 from getsmart.services import tick
-from getsmart.stores import controls
-from ops import resolve
+from getsmart.stores import controls, progress
+from ops import recovery, resolve
 from ops.verification import verify
 from tests.chainbook import found
 from tests.money import MINT_PATH, Bench, Row, in_parallel
@@ -266,6 +267,28 @@ def test_once_nothing_is_unexplained_nobody_is_held_back(shadowed: Bench) -> Non
     minted = shadowed.mint("3")
     shadowed.settle()
     assert shadowed.status(minted) == "confirmed"
+
+
+def test_a_forced_end_holds_back_until_the_chain_was_read(bench: Bench, key: Callable[[str], str]) -> None:
+    """Money moves before the head is reached: the shadow stays while more may come, and beyond where something came."""
+    bench.catch_up()
+    bench.time.advance(1)
+    bench.funded("1")
+    backup, place = taken(bench.raw), progress.read()
+    assert place is not None
+    bench.mint("3", key=key("lost"))
+    bench.settle()
+    bench.time.advance(20 * 60)
+    put_back(bench.raw, backup)
+    assert recovery.main(["off", "--force"]) == 0
+    reconcile.run(5, last=place.block_number)
+    assert controls.read_recovery()["is_overshadowed"]
+    bench.time.advance(31)
+    tick.run()
+    assert list(found(bench)) == ["missing_in_ledger"]
+    held_back = bench.mint("3", key=key("lost"))
+    assert (held_back.status, held_back.data["status"]) == (202, "unknown")
+    assert bench.logs() == 2
 
 
 def test_an_airdrop_that_was_lost_is_held_back_row_by_row(bench: Bench, key: Callable[[str], str]) -> None:

@@ -40,6 +40,7 @@ def only(name: str, status: str) -> dict[str, str]:
         "I3",
         "I7",
         "oldest_undelivered",
+        "money",
     )
     return {**dict.fromkeys(names, "pass"), name: status, "all": status}
 
@@ -52,6 +53,20 @@ def test_all_is_well(well: Raw, monkeypatch: pytest.MonkeyPatch) -> None:
     assert verdicts() == only("database", "pass")
     report = health.report()
     assert (report["version"], report["colour"]) == ("1.2.3", "green")
+
+
+def test_money_that_stands_still_warns(well: Raw) -> None:
+    """After a restore, and where a person stopped it; who and why is nobody's to read without a key."""
+    controls.set_recovering(is_recovering=True)
+    assert verdicts() == only("money", "warn")
+    controls.stop("ada", "the keys of MetaKeep leaked")
+    assert verdicts() == only("money", "warn")
+    assert health.report()["checks"]["money"]["observed"] == "stopped"
+    assert "leaked" not in str(health.report())
+    controls.set_recovering(is_recovering=False)
+    assert verdicts() == only("money", "warn")
+    controls.go_on()
+    assert verdicts() == only("database", "pass")
 
 
 def test_a_system_whose_tick_has_not_run_warns(system: Raw) -> None:

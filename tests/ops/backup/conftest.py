@@ -13,7 +13,7 @@ from pymongo.database import Database
 from ops.backup import sealed
 from ops.backup.making import Order, make
 from ops.backup.manifest import Receipt
-from ops.backup.restoring import Restored, restore
+from ops.backup.restoring import Restored, Target, restore
 from ops.backup.server import drop
 from ops.backup.vault import Vault
 from tests.support import unique
@@ -45,9 +45,9 @@ class Keeper:
         """One backup of it."""
         return make(Order(self.uri, database, [self.recipient], "test"), self.vault, progress)
 
-    def restore(self, receipt: Receipt, target: Raw, *, replace: bool = False) -> Restored:
+    def restore(self, receipt: Receipt, target: Raw, *, replace: bool = False, brake: Any = None) -> Restored:
         """Put it there."""
-        return restore(self.vault, receipt.file, [self.identity], (self.uri, target), replace=replace)
+        return restore(self.vault, receipt.file, [self.identity], Target(self.uri, target.name, replace, brake))
 
     @property
     def folder(self) -> Path:

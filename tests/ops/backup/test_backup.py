@@ -13,8 +13,11 @@ import pytest
 from bson import Binary, Decimal128, Int64, ObjectId, Regex, Timestamp
 from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
-from pymongo.errors import PyMongoError
+from pymongo.collection import Collection
+from pymongo.database import Database
+from pymongo.errors import OperationFailure, PyMongoError
 
+from getsmart import clock
 from ops import migrations
 from ops.backup import changes, making, reading, restoring
 from ops.backup.errors import BackupFailed, Refused
@@ -276,8 +279,9 @@ def test_another_key_touches_nothing(keeper: Keeper) -> None:
     receipt, other = keeper.back_up(source), keeper.back_up(source)
     target.kept.insert_one({"_id": "precious"})
     before = contents(target)
+    there = restoring.Target(keeper.uri, target.name, replace=True)
     with pytest.raises(Refused, match="encrypted for another key"):
-        restoring.restore(keeper.vault, receipt.file, [new_identity()[0]], (keeper.uri, target), replace=True)
+        restoring.restore(keeper.vault, receipt.file, [new_identity()[0]], there)
     (keeper.folder / receipt.file).write_bytes((keeper.folder / other.file).read_bytes())
     with pytest.raises(Refused, match="not the one that its receipt speaks of"):
         keeper.restore(receipt, target, replace=True)
@@ -324,7 +328,7 @@ def test_nobody_can_use_it_before_it_is_whole(keeper: Keeper, monkeypatch: pytes
     migrations.up(keeper.uri, source.name)
     source.api_keys.insert_one({"_id": "key_1", "secret_sha256": "x", "client_id": "app"})
     receipt = keeper.back_up(source)
-    steps = ("_recovering", "_create", "_index", "_fill", "_compare", "_open")
+    steps = ("refuse_unless_allowed", "_recovering", "_create", "_index", "_fill", "_compare", "_open")
     for step in steps:
         target = keeper.database()
 
@@ -337,10 +341,11 @@ def test_nobody_can_use_it_before_it_is_whole(keeper: Keeper, monkeypatch: pytes
                 keeper.restore(receipt, target)
         assert target.api_keys.count_documents({}) == 0
         assert target.controls.find_one({"_id": "colour"}) is None
-        if step != "_recovering":
+        if step not in ("refuse_unless_allowed", "_recovering"):
             recovery = target.controls.find_one({"_id": "recovery"})
             assert recovery is not None
             assert recovery["is_recovering"]
+            assert recovery["is_being_restored"]
     target = keeper.database()
     keeper.restore(receipt, target)
     recovery, colour = (target.controls.find_one({"_id": name}) for name in ("recovery", "colour"))
@@ -363,6 +368,76 @@ def test_recovery_in_the_backup_does_not_end_recovery(keeper: Keeper) -> None:
     before, after = contents(source)["controls"], contents(target)["controls"]
     assert before == after
     assert bson.decode(before["documents"][0])["_id"] != "recovery"
+
+
+def test_what_is_written_meanwhile_is_overwritten(keeper: Keeper, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tick that is under way, the backups' worker, a call that fails: none of them breaks a restore, nor stays."""
+    source, target = keeper.database(), keeper.database()
+    migrations.up(keeper.uri, source.name)
+    until = datetime(2026, 1, 1, tzinfo=UTC)
+    source.leases.insert_one({"_id": "tick", "holder": "who had it then", "until": until})
+    source.controls.insert_many([{"_id": "tick", "ran_at": 1}, {"_id": "reconciliation", "version": 7}])
+    receipt = keeper.back_up(source)
+    fill_ = restoring._fill
+
+    def busy(*words: Any) -> Any:
+        target.leases.insert_many([{"_id": name, "holder": "x", "until": clock.now()} for name in ("tick", "backup")])
+        for name in ("tick", "reconciliation", "backup", "supply"):
+            target.controls.update_one({"_id": name}, {"$set": {"version": 0}}, upsert=True)
+        target.failures.insert_one({"_id": "a call that failed", "at": clock.now(), "event": "x", "code": "x"})
+        return fill_(*words)
+
+    monkeypatch.setattr(restoring, "_fill", busy)
+    keeper.restore(receipt, target)
+    before, after = contents(source), contents(target)
+    for name in ("leases", "controls"):
+        assert after[name] == before[name]
+    assert [row["_id"] for row in target.failures.find()] == ["a call that failed"]
+    assert target.controls.count_documents({"_id": "backup"}) == 0
+
+
+def test_a_brake_outlives_the_opening(keeper: Keeper) -> None:
+    """It comes with the opening; until then the database says of itself that it is being restored."""
+    source, target = keeper.database(), keeper.database()
+    migrations.up(keeper.uri, source.name)
+    receipt = keeper.back_up(source)
+    brake = {"by": "ada", "why": "to be verified", "at": clock.now()}
+    keeper.restore(receipt, target, brake=brake)
+    recovery = target.controls.find_one({"_id": "recovery"})
+    assert recovery is not None
+    assert recovery["stopped"]["why"] == "to be verified"
+    assert recovery.keys() == {"_id", "is_recovering", "at", "restored_at", "stopped"}
+    keeper.restore(receipt, target, replace=True)
+    recovery = target.controls.find_one({"_id": "recovery"})
+    assert recovery is not None
+    assert recovery["stopped"]["by"] == "ada"  # only a person takes it off
+
+
+@pytest.mark.parametrize("code", [13, 8000])
+@pytest.mark.parametrize("right", ["collMod", "update"])
+def test_a_user_without_the_rights_destroys_nothing(
+    keeper: Keeper, monkeypatch: pytest.MonkeyPatch, right: str, code: int
+) -> None:
+    """Asked before the first write; who may do it is asked for as well, and nothing is left of the question."""
+    source, target = keeper.database(), keeper.database()
+    migrations.up(keeper.uri, source.name)
+    receipt = keeper.back_up(source)
+    target.precious.insert_one({"_id": 1})
+    before = contents(target)
+
+    def refused(*_words: Any, **_more: Any) -> Any:
+        raise OperationFailure("not authorized", code)
+
+    with monkeypatch.context() as patch:
+        if right == "update":
+            patch.setattr(Collection, "update_one", refused)
+        else:
+            patch.setattr(Database, "command", refused)
+        with pytest.raises(BackupFailed, match="its user needs readWrite and dbAdmin on it; nothing was changed"):
+            keeper.restore(receipt, target, replace=True)
+    assert contents(target) == before
+    keeper.restore(receipt, target, replace=True)
+    assert set(target.list_collection_names()) == set(source.list_collection_names())
 
 
 def test_a_restore_that_lacks_a_document_is_not_opened(keeper: Keeper, monkeypatch: pytest.MonkeyPatch) -> None:

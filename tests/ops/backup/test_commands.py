@@ -72,11 +72,14 @@ def test_back_up_list_check_restore(source: Raw, place: Path, key: Path, capsys:
     assert restore.main([str(file), "--check"]) == 0
     assert "is whole" in capsys.readouterr().out
     assert restore.main(["newest", "--to", f"{source.name}-copy"]) == 0
-    assert "recovery mode" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "recovery mode" in said
+    assert "./doit recovery off" in said
     copy = source.client[f"{source.name}-copy"]
     recovery = copy.controls.find_one({"_id": "recovery"})
     assert recovery is not None
     assert recovery["is_recovering"]
+    assert recovery["stopped"]["why"] == f"restored from {file.name}, to be verified"
     assert copy.entries.count_documents({}) == 2
     assert restore.main([file.name, "--to", f"{source.name}-copy"]) == 1
     assert "is not empty" in capsys.readouterr().err
@@ -84,6 +87,16 @@ def test_back_up_list_check_restore(source: Raw, place: Path, key: Path, capsys:
     last = source.controls.find_one({"_id": "backup"})
     assert last is not None
     assert last["point"] == Vault(str(place)).receipts()[0].manifest.point
+
+
+def test_a_restore_may_open_by_itself(source: Raw, place: Path) -> None:
+    """Then no brake is left: reaching the chain's head is enough."""
+    assert backup.main([]) == 0
+    assert restore.main(["newest", "--to", f"{source.name}-copy", "--then-open"]) == 0
+    recovery = source.client[f"{source.name}-copy"].controls.find_one({"_id": "recovery"})
+    assert recovery is not None
+    assert recovery["is_recovering"]
+    assert "stopped" not in recovery
 
 
 def _where() -> tuple[str, str]:
@@ -114,6 +127,116 @@ def test_when_one_fails_none_goes(source: Raw, place: Path, capsys: Any, monkeyp
     assert "is not what was written" in capsys.readouterr().err
     monkeypatch.undo()
     assert len(Vault(str(place)).receipts()) == 1
+
+
+@pytest.mark.parametrize(
+    ("spoil", "problem"),
+    [
+        (lambda raw: raw.controls.delete_many({}), "has no supply, books, colour: it is empty, or half of a database"),
+        (lambda raw: raw.controls.delete_one({"_id": "colour"}), "has no colour"),
+        (
+            lambda raw: raw.controls.insert_one({"_id": "recovery", "is_recovering": True, "is_being_restored": True}),
+            "is being restored",
+        ),
+    ],
+)
+def test_what_is_no_whole_database_is_not_backed_up(
+    source: Raw, place: Path, capsys: Any, spoil: Any, problem: str
+) -> None:
+    """It would be the newest; nothing is made, nothing goes, and nothing is written into what is being restored."""
+    assert backup.main([]) == 0
+    spoil(source)
+    source.leases.delete_many({})
+    before = sorted(file.name for file in place.iterdir())
+    assert backup.main(["--keep", "1/0/0/0"]) == 1
+    assert problem in capsys.readouterr().err
+    assert sorted(file.name for file in place.iterdir()) == before
+    assert source.leases.count_documents({}) == 0
+
+
+def test_a_database_that_lost_half_pushes_no_backup_out(source: Raw, place: Path, capsys: Any) -> None:
+    """Kept and told, with exit 1; the alert rings; `newest` is not guessed. Once it was meant, all goes on."""
+    many = [{"_id": f"wlt_{number}", "address_key": f"{number}", "owner_key": f"{number}"} for number in range(9)]
+    source.get_collection("wallets").insert_many(many, bypass_document_validation=True)
+    assert backup.main([]) == 0
+    good = Vault(str(place)).receipts()[0].file
+    last = source.controls.find_one({"_id": "backup"})
+    source.wallets.delete_many({})
+    for _ in range(2):
+        assert backup.main(["--keep", "1/0/0/0"]) == 1
+        said = capsys.readouterr()
+        assert "removed" not in said.out
+        assert f"has 2 wallets, transactions and entries, {good} before it 11: less than half" in said.err
+    assert source.controls.find_one({"_id": "backup"}) == last
+    assert backup.main(["--list"]) == 0
+    assert capsys.readouterr().out.count("LESS THAN HALF") == 2
+    assert restore.main(["newest", "--check"]) == 1
+    assert "less than half: name the file" in capsys.readouterr().err
+    assert restore.main([good, "--check"]) == 0
+    source.get_collection("wallets").insert_many(many, bypass_document_validation=True)
+    assert backup.main(["--keep", "2/0/0/0"]) == 0
+    source.wallets.delete_many({})
+    assert backup.main(["--keep", "1/0/0/0", "--smaller"]) == 0
+    assert restore.main(["newest", "--check"]) == 0
+    assert backup.main(["--keep", "1/0/0/0"]) == 0
+    assert source.controls.find_one({"_id": "backup"}) != last
+    assert good not in {one.file for one in Vault(str(place)).receipts()}
+
+
+def test_each_database_has_its_own_newest(
+    source: Raw, place: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two in one place: neither pushes the other's out, and `newest` is that of the configured one or of none."""
+    assert backup.main([]) == 0
+    mine = Vault(str(place)).receipts()[0].file
+    other = f"{source.name}-copy"
+    monkeypatch.setenv("MONGODB_DATABASE", other)
+    config.forget()
+    migrations.up(*_where())
+    for _ in range(2):
+        assert backup.main(["--keep", "1/0/0/0"]) == 0
+    assert mine in {one.file for one in Vault(str(place)).receipts()}
+    assert len(Vault(str(place)).receipts()) == 2
+    capsys.readouterr()
+    assert restore.main(["newest", "--check"]) == 0
+    assert f"is whole: {other} as of" in capsys.readouterr().out
+    monkeypatch.setenv("MONGODB_DATABASE", "a-third")
+    config.forget()
+    assert restore.main(["newest", "--check"]) == 1
+    assert f"has backups of {source.name}, {other}: name the file" in capsys.readouterr().err
+
+
+def test_one_receipt_that_cannot_be_read_is_named(source: Raw, place: Path, capsys: Any) -> None:
+    """It stops neither the list nor retention; `newest` is refused only where it would be that one."""
+    files = []
+    for _ in range(2):
+        assert backup.main([]) == 0
+        files.append(Vault(str(place)).receipts()[0].file)
+    receipt = place / f"{files[0]}.json"
+    receipt.write_text("{}")
+    capsys.readouterr()
+    assert backup.main(["--list"]) == 0
+    said = capsys.readouterr().out
+    assert f"{files[0]}  its receipt cannot be read" in said
+    assert f"{files[1]}  as of" in said
+    assert restore.main(["newest", "--check"]) == 0
+    assert backup.main(["--keep", "1/0/0/0"]) == 0
+    newest = Vault(str(place)).receipts()
+    assert len(newest) == 1
+    assert receipt.exists()
+    (place / f"{newest[0].file}.json").write_text("{}")
+    assert backup.main([]) == 0
+    (place / f"{Vault(str(place)).receipts()[0].file}.json").write_text("{}")
+    assert restore.main(["newest", "--check"]) == 1
+    assert "there is no backup in" in capsys.readouterr().err
+    assert backup.main([]) == 0
+    older = Vault(str(place)).receipts()[0].file
+    assert backup.main([]) == 0
+    latest = Vault(str(place)).receipts()[0].file
+    (place / f"{latest}.json").write_text("{}")
+    assert older < latest
+    assert restore.main(["newest", "--check"]) == 1
+    assert f"what stands beside the newest, {latest}, is no receipt: name the file" in capsys.readouterr().err
 
 
 def test_one_each_so_often(source: Raw, place: Path, environment: dict[str, str]) -> None:

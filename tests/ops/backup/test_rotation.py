@@ -8,7 +8,7 @@ import pytest
 from ops.backup.errors import Refused
 from ops.backup.making import Order, make
 from ops.backup.manifest import Receipt
-from ops.backup.restoring import restore
+from ops.backup.restoring import Target, restore
 from ops.backup.sealed import new_identity
 from ops.deployer_template import read_env
 from ops.rotate import __main__ as rotate
@@ -37,7 +37,7 @@ def test_each_backup_of_a_rotation_opens_with_whom_it_is_for(
     def opens(receipt: Receipt, identity: str) -> bool:
         target = keeper.database()
         try:
-            restore(keeper.vault, receipt.file, [identity], (keeper.uri, target), replace=False)
+            restore(keeper.vault, receipt.file, [identity], Target(keeper.uri, target.name))
         except Refused:
             assert target.list_collection_names() == []
             return False
