@@ -214,6 +214,6 @@ def _open(database: Database[Any], held: _Held, brake: Mapping[str, Any] | None)
             documents = [one for one in documents if one["_id"] != RECOVERY]
             database[name].delete_many({"_id": {"$nin": [RECOVERY, *(one["_id"] for one in documents)]}})
         if documents:
-            writes = [ReplaceOne({"_id": one["_id"]}, one, upsert=True) for one in documents]
+            writes: list[ReplaceOne[Any]] = [ReplaceOne({"_id": one["_id"]}, one, upsert=True) for one in documents]
             database[name].bulk_write(writes, bypass_document_validation=True)
     database[CONTROLS].update_one({"_id": RECOVERY}, {"$unset": {"is_being_restored": ""}})
