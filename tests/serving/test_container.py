@@ -18,6 +18,7 @@ import pytest
 import requests
 import yaml
 from docker.utils import exclude_paths
+from dotenv import dotenv_values
 
 from local import processes
 from local.processes import Child
@@ -215,11 +216,19 @@ def test_the_backups_are_an_app_of_their_own(tmp_path: Path) -> None:
 
 
 def test_the_app_spec_gives_every_variable_and_the_probes_that_exist() -> None:
-    """What project.yml gives the functions; secrets have no value in it."""
+    """What project.yml gives the functions, and the gateway's secret; what is secret has no value in it.
+
+    What is another one for each environment is to be filled in: no example is taken for a value.
+    """
     spec = yaml.safe_load((ROOT / "deploy/app.yaml").read_text())
     given = {entry["key"]: entry for entry in spec["envs"]}
     read = {name for function in load() for name in function.environment} - {"LOG_DESTINATIONS"}
-    assert set(given) == read
+    assert set(given) == read | {"WEB_SECURE"}
+    fixed = dotenv_values(ROOT / "deploy/environments/production.env")
+    filled_in = {name for name, entry in given.items() if "<" in entry.get("value", "")}
+    assert filled_in >= {name for name in read.intersection(fixed) if "<" in fixed[name] or "example" in fixed[name]}
+    same = {name for name in read.intersection(fixed) - filled_in if given[name].get("value") != fixed[name]}
+    assert same == {"MONGODB_MAX_POOL_SIZE"}  # a container has threads
     secret = {name for name, entry in given.items() if entry.get("type") == "SECRET"}
     assert {name for name in read if re.search("SECRET|_URI|_KEYS$", name)} - secret == {"METAKEEP_WEBHOOK_SENDER_KEYS"}
     assert all(("value" in given[name]) == (name not in secret) for name in given)
