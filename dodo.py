@@ -209,7 +209,7 @@ def task_gateway() -> Task:
 
 
 def task_smoke() -> Task:
-    """ask every read, be refused every write: smoke [ENVIRONMENT] [--colour idle|blue|green] [--verbose]"""
+    """ask every read, be refused every write: smoke ENVIRONMENT [--colour idle|blue|green] [--verbose]"""
     return program("ops.release.smoke")
 
 
@@ -219,17 +219,17 @@ def task_rotate() -> Task:
 
 
 def task_promote() -> Task:
-    """give the idle colour the calls step by step, watched: promote [ENVIRONMENT] [--weight 10,50,100] [--watch 60s]"""
+    """give the idle colour the calls step by step, watched: promote ENVIRONMENT [--weight 10,50,100] [--watch 60s]"""
     return program("ops.release.promote")
 
 
 def task_rollback() -> Task:
-    """all calls back to the colour that was active, in one step, then its tick: rollback [ENVIRONMENT]"""
+    """all calls back to the colour that was active, in one step, then its tick: rollback ENVIRONMENT"""
     return program("ops.release.rollback")
 
 
 def task_status() -> Task:
-    """both colours, their versions and shares of the calls, whose tick works, the migrations: status [ENVIRONMENT]"""
+    """both colours, their versions and shares of the calls, whose tick works, the migrations: status ENVIRONMENT"""
     return program("ops.release.status")
 
 

@@ -80,8 +80,12 @@ class Town:
 
     def command(self, name: str, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end: `promote`, `rollback`, `status`, `smoke`, or one of the gateway's."""
+        return self.run(*self._words(name, *words), **environment)
+
+    def run(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run `python -m words...` to its end, with the environment of a command."""
         return subprocess.run(
-            [sys.executable, "-m", *self._words(name, *words)],
+            [sys.executable, "-m", *words],
             capture_output=True,
             text=True,
             check=False,
@@ -90,7 +94,7 @@ class Town:
             env={**_environment(), **environment},
         )
 
-    def begin(self, name: str, *words: str) -> "subprocess.Popen[str]":
+    def begin(self, name: str, *words: str, **environment: str) -> "subprocess.Popen[str]":
         """Start a command."""
         return subprocess.Popen(
             [sys.executable, "-m", *self._words(name, *words)],
@@ -98,7 +102,7 @@ class Town:
             stderr=subprocess.PIPE,
             text=True,
             cwd=ROOT,
-            env=_environment(),
+            env={**_environment(), **environment},
         )
 
     def _words(self, name: str, *words: str) -> list[str]:

@@ -200,13 +200,33 @@ def load(name: str) -> Environment:
     try:
         return Environment.model_validate({"name": path.stem, **yaml.safe_load(path.read_text(encoding="utf-8"))})
     except FileNotFoundError:
-        known = ", ".join(sorted(file.stem for file in FOLDER.glob("*.yml")))
-        raise EnvironmentInvalid(f"no environment {name}; there are {known}") from None
+        raise EnvironmentInvalid(f"no environment {name}; there are {', '.join(known())}") from None
     except yaml.YAMLError as error:
         raise EnvironmentInvalid(f"{path}: {' '.join(str(error).split())}") from None
     except ValidationError as error:
         problems = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
         raise EnvironmentInvalid(f"{path}: {'; '.join(problems)}") from None
+
+
+NAMES = "local, staging, production, or a file; left out only beside ./doit serve --blue-green: local"
+
+
+def pick(name: str | None, environ: Mapping[str, str] = os.environ) -> str:
+    """The environment that a command means: the named one, or `local` where that was started here.
+
+    Nothing is guessed where MONGODB_URI is set: it comes before the local system's own. Raises EnvironmentInvalid.
+    """
+    if name is not None:
+        return name
+    is_here = (ROOT / load("local").gateway.folder).is_dir()
+    if is_here and not environ.get("MONGODB_URI"):
+        return "local"
+    raise EnvironmentInvalid(f"name the environment: {', '.join(known())}")
+
+
+def known() -> list[str]:
+    """The environments that stand in the folder, by name."""
+    return sorted(file.stem for file in FOLDER.glob("*.yml"))
 
 
 def secret_name(colour: Colour) -> str:

@@ -1,8 +1,5 @@
 """Who applied or undid what, when, and how long it took: mongomig tracks what is applied, this keeps every run."""
 
-import getpass
-import os
-import socket
 import time
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +15,7 @@ from mongomig.migrations.tracker import MigrationTracker
 from pymongo.database import Database
 
 from getsmart import clock
+from ops.who import who
 
 COLLECTION = "migrations_history"
 WORDS = {"upgrade": "up", "downgrade": "down"}
@@ -71,7 +69,7 @@ class Recorder(Reporter):
         self._open: ObjectId | None = None
 
     def migration_started(self, script: Script, direction: Direction) -> None:  # noqa: D102
-        row = {"revision": script.revision, "direction": WORDS[direction], "outcome": "running", "by": _me()}
+        row = {"revision": script.revision, "direction": WORDS[direction], "outcome": "running", "by": who()}
         self._open = self._rows.insert_one({**row, "at": clock.now()}).inserted_id
         self._narrator.migration_started(script, direction)
 
@@ -118,7 +116,3 @@ def read(database: Database[Row], tracker: MigrationTracker, lock_collection: st
 
 def _last_up(rows: list[Row], of: Row) -> Row:
     return [row for row in rows if (row["revision"], row["direction"]) == (of["revision"], "up")][-1]
-
-
-def _me() -> str:
-    return f"{os.environ.get('GITHUB_ACTOR') or getpass.getuser()}@{socket.gethostname()}"

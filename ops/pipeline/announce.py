@@ -76,7 +76,7 @@ def text(record: Record, *, is_promoted: bool = False, root: Path = ROOT) -> str
 {_unreleased(root)}
 
 Problems: the log and `{record.url}/v1/ops/health` first, then the category "DevOps Support" at {DISCUSSIONS}.
-Back to the version before: `./doit rollback`.
+Back to the version before: `./doit rollback {record.environment}`.
 """
 
 

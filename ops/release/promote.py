@@ -6,21 +6,21 @@ is cut short between the two is seen by `./doit status` and finished by repeatin
 """
 
 import argparse
-import secrets
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from pymongo.errors import PyMongoError
 
 from getsmart.errors import GetSmartError
 from getsmart.stores import controls
-from ops.gateway.environment import COLOURS, Colour, Environment, EnvironmentInvalid, load, other
+from ops.gateway.environment import COLOURS, NAMES, Colour, Environment, EnvironmentInvalid, load, other, pick
 from ops.gateway.runtime import GatewayUnreachable, Reading
 from ops.release import rollback, schema, smoke, state, traffic, watch
-from ops.release.state import DatabaseUnreachable
+from ops.release.state import Code, DatabaseUnreachable, Standing
 
 LEASE = "promotion"
 _LEASE_SECONDS = 30.0
@@ -28,7 +28,7 @@ _LOOK_SECONDS = 1.0
 
 
 class Refused(Exception):
-    """A promotion must not begin; nothing was changed."""
+    """A promotion must not begin, or not go on from where another one was cut short."""
 
 
 class Failed(Exception):
@@ -40,14 +40,18 @@ class Plan:
     """A promotion: to which colour, by which steps, how long each is watched."""
 
     environment: Environment
+    name: str
+    """The environment as it was typed."""
     to: Colour
     weights: Sequence[int]
     watch_seconds: float
     by: str
+    standing: Standing
+    """How it stood when this began: `by` is the move that was cut short, which this one goes on with."""
+    code: Code
+    """What the colour runs."""
     former: str | None = None
     """The version that was active until now, which a rollback looks for."""
-    schema_version: int | None = None
-    """What the colour's code was made for."""
     look_seconds: float = _LOOK_SECONDS
 
 
@@ -56,8 +60,8 @@ def promote(plan: Plan, calls: traffic.Traffic) -> None:
 
     Raises Refused before anything has moved; Failed when the colour is not good enough, and nothing is taken back yet.
     """
-    if not controls.intend(plan.to, "promote", plan.by, plan.schema_version):
-        raise Refused(f"a migration has taken away what {plan.to} needs, this moment: ./doit migrate status")
+    if not controls.intend(plan.to, "promote", plan.by, plan.code.schema_version, over=plan.standing.by):
+        raise Refused(_forestalled(plan))
     usual = Reading()
     for share in [weight for weight in plan.weights if weight >= max(calls.shares()[plan.to], min(plan.weights))]:
         _stay_ours(plan)
@@ -66,12 +70,26 @@ def promote(plan: Plan, calls: traffic.Traffic) -> None:
         usual = _watch(plan, calls, usual)
     previous = {"colour": other(plan.to), "version": plan.former}
     if not controls.activate(plan.to, previous, plan.by):
-        raise Failed("the promotion is no longer ours: somebody rolled back")
+        raise _overtaken(state.read())
+
+
+def _forestalled(plan: Plan) -> str:
+    standing = state.read()
+    if standing.by != plan.standing.by:
+        return f"calls were moved since this began, by {standing.by or standing.activated_by}"
+    return f"a migration has taken away what {plan.to} needs, this moment: ./doit migrate status"
+
+
+def _overtaken(standing: Standing) -> Failed:
+    return Failed(f"the promotion is no longer ours: somebody rolled back ({standing.by or standing.activated_by})")
 
 
 def _stay_ours(plan: Plan) -> None:
-    if not controls.take_lease(LEASE, plan.by, _LEASE_SECONDS) or state.read().by != plan.by:
-        raise Failed("the promotion is no longer ours: somebody rolled back")
+    standing = state.read()
+    if standing.by != plan.by:
+        raise _overtaken(standing)
+    if not controls.take_lease(LEASE, plan.by, _LEASE_SECONDS):
+        raise Failed("the promotion is no longer ours: another one has begun")
 
 
 def _watch(plan: Plan, calls: traffic.Traffic, usual: Reading) -> Reading:
@@ -110,85 +128,150 @@ def _smoke_public(plan: Plan) -> None:
 
 
 def check(plan: Plan, calls: traffic.Traffic, version: str | None) -> None:
-    """What has to hold before a call moves: every namespace answers, and the smoke of it is right. Raises Refused."""
+    """What has to hold before a call moves: a schema that fits, namespaces that answer, a smoke that is right.
+
+    Raises Refused.
+    """
+    if problem := schema.problem(plan.to, plan.code, plan.standing) or schema.pending(plan.to, plan.code):
+        raise Refused(problem)
     readings = calls.readings()
     if readings is not None and (here := readings[plan.to]).up < here.servers:
         raise Refused(f"{here.servers - here.up} of {here.servers} namespaces of {plan.to} do not answer the gateway")
-    print(f"smoking {plan.to} ...", flush=True)
+    runs = ", ".join(sorted(map(str, plan.code.versions)))
+    print(f"smoking {plan.to}, version {runs} ({other(plan.to)} serves with {plan.former}) ...", flush=True)
     outcomes = smoke.run(smoke.targets(plan.environment, plan.to), smoke.key_of(plan.environment), version)
     if wrong := smoke.report(outcomes):
         raise Refused(f"{wrong} answers of {plan.to} are wrong")
+    if plan.former is None:
+        print(
+            f"no way back: no version answers as {other(plan.to)}, as before a first release; once {plan.to} is active"
+            f" ./doit rollback {plan.name} has nowhere to go",
+            flush=True,
+        )
 
 
 @contextmanager
 def alone(by: str) -> Iterator[None]:
-    """Be the only promotion. Raises Refused while there is another one."""
+    """Be the only promotion until it ends, however long a step takes. Raises Refused while there is another one."""
     if not controls.take_lease(LEASE, by, _LEASE_SECONDS):
         raise Refused(f"another promotion is under way, or was killed less than {_LEASE_SECONDS:g} s ago")
+    is_over = threading.Event()
+    renewing = threading.Thread(target=_renew, args=(by, is_over), daemon=True)
+    renewing.start()
     try:
         yield
     finally:
-        controls.drop_lease(LEASE, by)
+        is_over.set()
+        renewing.join()
+        with suppress(PyMongoError, GetSmartError):  # it ends by itself
+            controls.drop_lease(LEASE, by)
+
+
+def _renew(by: str, is_over: threading.Event) -> None:
+    """A lease that was lost meanwhile stays lost; the next look of the promotion says so."""
+    while not is_over.wait(_LEASE_SECONDS / 3):
+        with suppress(PyMongoError, GetSmartError):
+            controls.take_lease(LEASE, by, _LEASE_SECONDS)
 
 
 def main(arguments: list[str]) -> int:
     """Promote. 0 when the colour is active, 1 with what is wrong; calls that were moved are back then."""
     options = _options(arguments)
+    by = state.mover("promote")
     try:
-        environment = load(options.environment)
+        name = pick(options.environment)
+        environment = load(name)
         calls = traffic.traffic_of(environment)
-        plan = _plan(options, environment, state.standing(environment))
-        with alone(plan.by):
-            check(plan, calls, options.version)
-            if plan.former is None:
-                print(
-                    f"no way back: no version answers as {other(plan.to)}, as before a first release; once {plan.to} is"
-                    " active ./doit rollback has nowhere to go",
-                    flush=True,
-                )
-            try:
-                promote(plan, calls)
-            except (Failed, GatewayUnreachable, PyMongoError, KeyboardInterrupt) as error:
-                print(f"promote: {str(error) or 'interrupted'}", file=sys.stderr, flush=True)
-                return _take_back(calls, plan)
+        state.use_database(environment)
+        with alone(by):
+            return _run(_plan(options, environment, name, by), calls, options.version)
     except (Refused, EnvironmentInvalid, GatewayUnreachable, DatabaseUnreachable, PyMongoError, GetSmartError) as error:
         print(f"promote: {error}", file=sys.stderr)
         return 1
+
+
+def _run(plan: Plan, calls: traffic.Traffic, version: str | None) -> int:
+    """Check, then promote; whatever ends it early, calls are with the colour that is active afterwards."""
+    try:
+        check(plan, calls, version)
+        promote(plan, calls)
+    except KeyboardInterrupt:
+        return _take_back(plan, calls, "interrupted")
+    except (Failed, Refused, EnvironmentInvalid, GatewayUnreachable, DatabaseUnreachable) as error:
+        return _take_back(plan, calls, str(error))
+    except (PyMongoError, GetSmartError) as error:
+        return _take_back(plan, calls, f"the database does not answer: {error}")
     print(f"{plan.to} is active: it has all calls, and its tick works")
     return 0
 
 
-def _take_back(calls: traffic.Traffic, plan: Plan) -> int:
-    """Undo our own promotion, unless somebody else has taken over."""
-    if state.read().by not in {plan.by, None}:
-        return 1
-    rollback.to(other(plan.to), calls, by=plan.by)
-    print(f"{other(plan.to)} has all calls again", file=sys.stderr)
+def _take_back(plan: Plan, calls: traffic.Traffic, why: str) -> int:
+    """Give back what was moved, by us or by the promotion that we went on with. 1, unless all was done already.
+
+    Calls go back when the database does not answer, too: they are what callers feel. `./doit rollback` tells it later.
+    """
+    _say(why)
+    back, later = other(plan.to), f"./doit rollback {plan.name}"
+    try:
+        standing = state.read()
+    except DatabaseUnreachable:
+        standing = None
+    try:
+        if standing and (reason := _nothing_to_take_back(plan, calls, standing)):
+            _say(reason)
+            return int(standing.activated_by != plan.by)
+        if standing is None:
+            calls.give({back: 100, plan.to: 0})
+            _say(f"{back} has all calls again, the database does not know it yet; {later} once it answers")
+            return 1
+        rollback.to(back, calls, by=plan.by)
+    except GatewayUnreachable as error:
+        _say(f"{plan.to} may still have calls: {error}; {later} once the gateway answers")
+    except rollback.NotMarked as error:
+        _say(f"{error}; {later} once it answers")
+    else:
+        _say(f"{back} has all calls again")
     return 1
 
 
-def _plan(options: argparse.Namespace, environment: Environment, standing: state.Standing) -> Plan:
+def _nothing_to_take_back(plan: Plan, calls: traffic.Traffic, standing: Standing) -> str | None:
+    """Why calls stay where they are, None when they go back."""
+    if standing.by not in {plan.by, plan.standing.by, None}:
+        return f"nothing is taken back: {standing.by} moves calls now"
+    if standing.by is None and standing.active == plan.to:
+        return f"nothing is taken back: {plan.to} was made active by {standing.activated_by}"
+    if standing.by is None and calls.shares()[plan.to] == 0:
+        return f"{other(plan.to)} has all calls, as before"
+    return None
+
+
+def _say(what: str) -> None:
+    print(f"promote: {what}", file=sys.stderr, flush=True)
+
+
+def _plan(options: argparse.Namespace, environment: Environment, name: str, by: str) -> Plan:
+    standing = state.read()
     active = standing.active or COLOURS[0]
     to: Colour = options.colour or other(active)
     if to == active:
         raise Refused(f"{to} is active already")
+    if standing.moving == "rollback":
+        raise Refused(
+            f"a rollback to {standing.moving_to} is under way, or was cut short: ./doit rollback {name} finishes it"
+        )
     rules = environment.promotion
     weights = tuple(options.weight) if options.weight else rules.weights
     if list(weights) != sorted(set(weights)) or weights[-1] != 100 or weights[0] < 1:
         raise Refused("weights have to rise from 1 or more, and end with 100")
     seconds = rules.watch_seconds if options.watch is None else options.watch
-    code = state.code(environment, to)
-    if problem := schema.problem(to, code, standing) or schema.pending(to, code):
-        raise Refused(problem)
     versions = list(state.code(environment, active).versions) if standing.active else [None]
     former = versions[0] if len(versions) == 1 else None
-    by = f"promote-{secrets.token_hex(8)}"
-    return Plan(environment, to, weights, seconds, by, former, code.schema_version)
+    return Plan(environment, name, to, weights, seconds, by, standing, state.code(environment, to), former)
 
 
 def _options(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="./doit promote", description=__doc__)
-    parser.add_argument("environment", nargs="?", default="local", help="local, staging, production, or a file")
+    parser.add_argument("environment", nargs="?", help=NAMES)
     parser.add_argument("--colour", choices=COLOURS, help="by default the one that is not active")
     parser.add_argument("--weight", type=_weights, help="the steps in per cent, e.g. 10,50,100")
     parser.add_argument("--watch", type=_seconds, help="how long each step is watched, e.g. 60s")

@@ -4,7 +4,6 @@ Calls come first: they are what callers feel, and they move even when the databa
 """
 
 import argparse
-import secrets
 import sys
 from contextlib import suppress
 
@@ -12,7 +11,7 @@ from pymongo.errors import PyMongoError
 
 from getsmart.errors import GetSmartError
 from getsmart.stores import controls
-from ops.gateway.environment import COLOURS, Colour, Environment, EnvironmentInvalid, load, other
+from ops.gateway.environment import COLOURS, NAMES, Colour, Environment, EnvironmentInvalid, load, other, pick
 from ops.gateway.runtime import GatewayUnreachable
 from ops.release import schema, state, traffic
 from ops.release.state import DatabaseUnreachable
@@ -37,7 +36,7 @@ def to(colour: Colour, calls: traffic.Traffic, *, by: str, schema_version: int |
             raise Refused(f"a migration has taken away what {colour} needs, this moment: ./doit migrate status")
     calls.give({colour: 100, other(colour): 0})
     try:
-        controls.activate(colour, None)
+        controls.activate(colour, None, by, is_forced=True)
     except (PyMongoError, GetSmartError) as error:
         raise NotMarked(f"{colour} has all calls, the database does not know it yet: {type(error).__name__}") from error
     if calls.shares()[colour] != 100:  # a promotion that was about to take its next step
@@ -47,26 +46,23 @@ def to(colour: Colour, calls: traffic.Traffic, *, by: str, schema_version: int |
 def main(arguments: list[str]) -> int:
     """Roll back. 0 when calls and tick are with the former colour, else 1."""
     parser = argparse.ArgumentParser(prog="./doit rollback", description=__doc__)
-    parser.add_argument("environment", nargs="?", default="local", help="local, staging, production, or a file")
+    parser.add_argument("environment", nargs="?", help=NAMES)
     parser.add_argument("--to", choices=COLOURS, help="this colour, whatever was active before")
     options = parser.parse_args(arguments)
-    by = f"rollback-{secrets.token_hex(8)}"
     try:
-        environment = load(options.environment)
+        name = pick(options.environment)
+        environment = load(name)
         calls = traffic.traffic_of(environment)
         state.use_database(environment)
         target = options.to or _target(environment, calls)
-        to(target, calls, by=by, schema_version=_fitting(environment, target))
-    except Refused as error:
-        print(f"rollback: {error}", file=sys.stderr)
-        return 1
+        to(target, calls, by=state.mover("rollback"), schema_version=_fitting(environment, target))
     except DatabaseUnreachable as error:
-        print(f"rollback: {error}; name the colour: ./doit rollback {options.environment} --to ...", file=sys.stderr)
+        print(f"rollback: {error}; name the colour: ./doit rollback {name} --to ...", file=sys.stderr)
         return 1
     except NotMarked as error:
-        print(f"rollback: {error}; repeat ./doit rollback once it answers", file=sys.stderr)
+        print(f"rollback: {error}; repeat ./doit rollback {name} once it answers", file=sys.stderr)
         return 1
-    except (EnvironmentInvalid, GatewayUnreachable) as error:
+    except (Refused, EnvironmentInvalid, GatewayUnreachable) as error:
         print(f"rollback: {error}", file=sys.stderr)
         return 1
     print(f"{target} has all calls, and its tick works")

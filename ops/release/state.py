@@ -1,6 +1,7 @@
 """Where a deployment stands: which colour the database calls active, which has the calls, and what that means."""
 
 import os
+import secrets
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from getsmart.errors import GetSmartError
 from getsmart.stores import controls
 from ops.gateway.environment import COLOURS, Colour, Environment, EnvironmentInvalid, Server, other
 from ops.migrations.files import UNPHASED
+from ops.who import who
 
 _SECONDS = 5.0
 _DATABASE = ("MONGODB_URI", "MONGODB_DATABASE")
@@ -35,6 +37,8 @@ class Standing:
     moving: str | None = None
     """`promote` or `rollback`."""
     by: str | None = None
+    activated_by: str | None = None
+    """Who made the active colour active."""
     lowest_schema: int = 0
     """What code has to be made for since a migration took away what older code needs; 0 while none has."""
 
@@ -72,19 +76,29 @@ class Standing:
             return f"{target} was active with version {self.previous_version} and runs {runs} now"
         return None
 
-    def warning(self, shares: Mapping[Colour, int]) -> str | None:
-        """What an operator has to know when calls and tick are not with one colour."""
+    def warning(self, shares: Mapping[Colour, int], name: str) -> str | None:
+        """What an operator has to know when calls and tick are not with one colour of the environment of that name."""
         if self.moving == "promote" and self.moving_to and shares[self.moving_to] == 100:
             return (
-                f"{self.moving_to} has all calls and is not active: ./doit promote finishes, ./doit rollback goes back"
+                f"{self.moving_to} has all calls and is not active: ./doit promote {name} finishes,"
+                f" ./doit rollback {name} goes back"
             )
         if self.moving:
-            return f"a {self.moving} to {self.moving_to} is under way, or was cut short: repeat it, or ./doit rollback"
+            return (
+                f"a {self.moving} to {self.moving_to} is under way, or was cut short ({self.by}): repeat it,"
+                f" or ./doit rollback {name}"
+            )
         if self.active and shares[self.active] < 100:
             return (
-                f"{self.active} is active and has {shares[self.active]} % of the calls: ./doit rollback puts that right"
+                f"{self.active} is active and has {shares[self.active]} % of the calls:"
+                f" ./doit rollback {name} puts that right"
             )
         return None
+
+
+def mover(kind: str) -> str:
+    """The name of one promotion or rollback: who began it, where, and which it is."""
+    return f"{who()} {kind}-{secrets.token_hex(4)}"
 
 
 def use_database(environment: Environment) -> None:
@@ -118,6 +132,7 @@ def read() -> Standing:
         moving.get("to"),
         moving.get("kind"),
         moving.get("by"),
+        row.get("activated_by"),
         row.get("lowest_schema", 0),
     )
 

@@ -10,7 +10,7 @@ from pymongo.errors import PyMongoError
 
 from getsmart import config
 from ops import migrations
-from ops.gateway.environment import Colour, Environment, EnvironmentInvalid, Server, load
+from ops.gateway.environment import NAMES, Colour, Environment, EnvironmentInvalid, Server, load, pick
 from ops.gateway.runtime import GatewayUnreachable
 from ops.release import state, traffic
 from ops.release.state import DatabaseUnreachable, Standing
@@ -19,24 +19,43 @@ from ops.release.state import DatabaseUnreachable, Standing
 def main(arguments: list[str]) -> int:
     """Print how it stands. 0 when calls and tick are with one colour that is well, else 1."""
     parser = argparse.ArgumentParser(prog="./doit status", description=__doc__)
-    parser.add_argument("environment", nargs="?", default="local", help="local, staging, production, or a file")
+    parser.add_argument("environment", nargs="?", help=NAMES)
     options = parser.parse_args(arguments)
     try:
-        environment = load(options.environment)
+        name = pick(options.environment)
+        environment = load(name)
         shares, gateway = _shares(environment)
         standing, database = _standing(environment)
     except EnvironmentInvalid as error:
         print(f"status: {error}", file=sys.stderr)
         return 1
-    for server in environment.servers():
-        print(_line(server, state.health(environment, server), shares, standing))
-    problems = [problem for problem in (gateway, database) if problem]
-    if shares and standing and (warning := standing.warning(shares)):
-        problems.append(warning)
+    reports = [(server, state.health(environment, server)) for server in environment.servers()]
+    for server, report in reports:
+        print(_line(server, report, shares, standing))
     print(_migrations() if standing else "migrations  unknown")
+    problems = [problem for problem in (gateway, database) if problem]
+    if shares and standing and (warning := standing.warning(shares, name)):
+        problems.append(warning)
+    for server, report in reports:
+        serves = bool((standing and standing.active == server.colour) or (shares and shares[server.colour]))
+        problems += _problems(server, report, serves=serves)
     for problem in problems:
         print(f"status: {problem}", file=sys.stderr)
     return 1 if problems else 0
+
+
+def _problems(server: Server, report: Mapping[str, Any] | None, *, serves: bool) -> list[str]:
+    """What is wrong with a namespace: that it is not well counts while it has calls or its tick works."""
+    if report is None:
+        return [f"{server.name} serves and does not answer"] if serves else []
+    found = []
+    if report["colour"] != server.colour:
+        found.append(f"{server.name} says that it is {report['colour']}: COLOUR in its functions' environment is wrong")
+    if serves and report["status"] == "fail":
+        checks = report.get("checks", {}).items()
+        failed = [f"{check} ({one['message']})" for check, one in checks if one["status"] == "fail"]
+        found.append(f"{server.name} serves and is not well: {', '.join(failed) or 'it says fail'}")
+    return found
 
 
 def _line(

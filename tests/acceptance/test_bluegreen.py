@@ -1,5 +1,6 @@
 """Two colours and the real HAProxy under load: nothing is lost and nothing happens twice, whatever is moved."""
 
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -11,7 +12,9 @@ import requests
 
 from ops.gateway import generate
 from ops.gateway.environment import Colour
+from ops.who import who
 from tests.bluegreen import Load, Town, town, version
+from tests.forward import Forward
 from tests.gateway import wait_for
 
 pytestmark = pytest.mark.timeout(600)
@@ -238,7 +241,8 @@ def test_a_promotion_that_is_killed_before_the_database_knows(system: Town) -> N
     assert system.colour_row()["active"] == "blue"
     status = system.command("status")
     assert status.returncode == 1
-    assert "green has all calls and is not active: ./doit promote finishes, ./doit rollback goes back" in status.stderr
+    finish, back = (f"./doit {command} {system.file}" for command in ("promote", "rollback"))
+    assert f"green has all calls and is not active: {finish} finishes, {back} goes back" in status.stderr
     again = system.command("promote", "--watch", "1s")
     assert "another promotion is under way, or was killed less than 30 s ago" in again.stderr
     system.forget_leases()
@@ -261,6 +265,45 @@ def test_a_promotion_that_is_killed_is_taken_back(system: Town, after: str) -> N
     assert system.line.shares() == {"blue": 100, "green": 0}
     row = system.colour_row()
     assert (row["active"], row.get("moving")) == ("blue", None)
+
+
+def test_a_promotion_that_loses_the_database_gives_the_calls_back(system: Town) -> None:
+    """They are not left split and unwatched; it is said that the database does not know, and what to type then."""
+    uri = system.facts["database"]
+    port = re.search(r":(\d+)/", uri)
+    assert port
+    with Forward(int(port[1])) as way:
+        there = f"{uri.replace(port[0], f':{way.port}/')}&directConnection=true"  # else it is told a shorter way
+        process = system.begin("promote", "--weight", "50,100", "--watch", "60s", MONGODB_URI=there)
+        wait_for(lambda: system.line.shares()["green"] == 50, "the first step")
+        way.cut()
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert system.line.shares() == {"blue": 100, "green": 0}
+    assert "Traceback" not in said
+    assert "blue has all calls again, the database does not know it yet" in said
+    assert f"./doit rollback {system.file} once it answers" in said
+    assert system.colour_row()["moving"]["kind"] == "promote"
+    assert "a promote to green is under way, or was cut short (" in system.command("status").stderr
+    assert system.command("rollback").returncode == 0
+    assert "moving" not in system.colour_row()
+
+
+def test_a_killed_promotion_whose_version_is_no_good_any_more_is_taken_back(system: Town) -> None:
+    """Repeated, it is checked again; what fails then must not keep the calls that it had."""
+    process = system.begin("promote", "--weight", "25,100", "--watch", "60s")
+    wait_for(lambda: system.line.shares()["green"] == 25, "the first step")
+    process.kill()
+    process.communicate()
+    system.forget_leases()
+    again = system.command("promote", "--version", "another")
+    assert again.returncode == 1
+    assert "answers of green are wrong" in again.stderr
+    assert "blue has all calls again" in again.stderr
+    assert system.line.shares() == {"blue": 100, "green": 0}
+    row = system.colour_row()
+    assert (row["active"], row.get("moving")) == ("blue", None)
+    assert row["activated_by"].startswith(f"{who()} promote-")
 
 
 @pytest.mark.long
@@ -289,7 +332,7 @@ def test_a_rollback_moves_calls_without_the_database(system: Town) -> None:
     assert "blue has all calls, the database does not know it yet" in done.stderr
     assert system.line.shares() == {"blue": 100, "green": 0}
     status = system.command("status")
-    assert "green is active and has 0 % of the calls: ./doit rollback puts that right" in status.stderr
+    assert f"green is active and has 0 % of the calls: ./doit rollback {system.file} puts that right" in status.stderr
     assert system.command("rollback").returncode == 0
     assert system.colour_row()["active"] == "blue"
     nothing = system.command("rollback")
@@ -340,6 +383,25 @@ def test_status_shows_both_colours(system: Town) -> None:
     assert migrations.endswith("none pending")
     away = system.command("status", MONGODB_URI="mongodb://127.0.0.1:9/?serverSelectionTimeoutMS=300")
     assert (away.returncode, "the database does not answer" in away.stderr) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("blue", "said"),
+    [
+        (None, "blue-1 serves and does not answer"),
+        ("green", "blue-1 says that it is green: COLOUR in its functions' environment is wrong"),
+    ],
+)
+def test_status_fails_when_who_serves_is_not_well(system: Town, tmp_path: Path, blue: Colour | None, said: str) -> None:
+    """The active colour silent, or another one than it should be: exit 1, and which namespace it is."""
+    there = system.both.there
+    (mine,), (others,) = there.colours["blue"], there.colours["green"]
+    told = (others, mine) if blue else (mine.model_copy(update={"url": "http://127.0.0.1:9/v1"}), others)
+    colours = dict(zip(("blue", "green"), ((one,) for one in told), strict=True))
+    file = tmp_path / "moved.yml"
+    file.write_text(there.model_copy(update={"colours": colours}).model_dump_json())
+    done = system.run("ops.release.status", str(file))
+    assert (done.returncode, said in done.stderr) == (1, True), done.stderr
 
 
 def test_a_smoke_of_either_side_is_right(system: Town) -> None:

@@ -10,6 +10,8 @@ from getsmart.models import RECOVERY
 from getsmart.mongo import Document, database
 
 COLOUR, TICK = "colour", "tick"
+ANYBODY = "*"
+"""Whose move `intend` takes over when nobody is named."""
 SCHEMA = 8
 """The newest migration that this code was made for: ./doit migrate new counts it, and a test compares it."""
 
@@ -35,18 +37,22 @@ def report(colour: str, version: str) -> str | None:
 def colour_row() -> Document:
     """What is known of the colours; {} before a migration.
 
-    `active`; `previous` after a promotion (`colour`, `version`); `moving` during a move; `seen`, what each said last;
-    `lowest_schema`, what code has to be made for since a migration took away what older code needs.
+    `active`, since `activated_at` by `activated_by`; `previous` after a promotion (`colour`, `version`); `moving` in a
+    move (`to`, `kind`, `by`, `at`); `seen`, what each said last; `lowest_schema`, what code has to be made for since a
+    migration took away what older code needs.
     """
     return database().controls.find_one({"_id": COLOUR}) or {}
 
 
-def intend(colour: str, kind: str, by: str, schema_version: int | None = None) -> bool:
+def intend(colour: str, kind: str, by: str, schema_version: int | None = None, *, over: str | None = ANYBODY) -> bool:
     """Write down that `by` is about to give all calls to a colour, by a promotion or a rollback.
 
-    False, and nothing is written, when a migration has taken away what code of that schema version needs.
+    False, and nothing is written, when a migration has taken away what code of that schema version needs, or when the
+    move that is under way is not the one of `over` (None: when there is one).
     """
     fits: Document = {} if schema_version is None else {"lowest_schema": {"$not": {"$gt": schema_version}}}
+    if over != ANYBODY:
+        fits["moving.by"] = {"$in": [over]}
     moving = {"to": colour, "kind": kind, "by": by, "at": clock.now()}
     try:
         database().controls.update_one({"_id": COLOUR, **fits}, {"$set": {"moving": moving}}, upsert=True)
@@ -55,13 +61,14 @@ def intend(colour: str, kind: str, by: str, schema_version: int | None = None) -
     return True
 
 
-def activate(colour: str, previous: Document | None, by: str | None = None) -> bool:
+def activate(colour: str, previous: Document | None, by: str | None = None, *, is_forced: bool = False) -> bool:
     """Let this colour's tick work, and no other; that ends the move. False when the move is no longer that of `by`.
 
-    `previous` is what may be gone back to, None when that is nothing.
+    `previous` is what may be gone back to, None when that is nothing. Forced, it ends whosever move it is.
     """
-    mine: Document = {} if by is None else {"moving.by": by}
-    change: Document = {"$set": {"active": colour, "activated_at": clock.now()}, "$unset": {"moving": ""}}
+    mine: Document = {} if by is None or is_forced else {"moving.by": by}
+    facts = {"active": colour, "activated_at": clock.now(), "activated_by": by}
+    change: Document = {"$set": facts, "$unset": {"moving": ""}}
     change["$unset" if previous is None else "$set"]["previous"] = previous or ""
     return database().controls.update_one({"_id": COLOUR, **mine}, change).matched_count == 1
 

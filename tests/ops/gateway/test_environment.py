@@ -101,3 +101,17 @@ def test_variables_come_from_the_process_before_the_file(tmp_path: Path) -> None
 def test_the_other_colour() -> None:
     """There are two."""
     assert [environment.other(colour) for colour in environment.COLOURS] == ["green", "blue"]
+
+
+def test_a_command_without_a_name_means_the_local_system_or_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`local` is meant where it was started here, and no other database stands in the process."""
+    monkeypatch.setattr(environment, "ROOT", tmp_path)
+    assert environment.pick("staging", {"MONGODB_URI": "mongodb://x"}) == "staging"
+    with pytest.raises(EnvironmentInvalid, match="name the environment: local, production, staging"):
+        environment.pick(None, {})
+    (tmp_path / load("local").gateway.folder).mkdir(parents=True)
+    assert environment.pick(None, {}) == "local"
+    with pytest.raises(EnvironmentInvalid, match="name the environment"):
+        environment.pick(None, {"MONGODB_URI": "mongodb://x"})

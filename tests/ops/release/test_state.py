@@ -68,15 +68,19 @@ def test_a_rollback_goes_to_nobody_who_does_not_answer(
         (Standing("blue"), BLUE, None),
         (PROMOTED, GREEN, None),
         (Standing(None), BLUE, None),
-        (PROMOTING, HALF, "a promote to green is under way"),
-        (PROMOTING, GREEN, "green has all calls and is not active"),
+        (
+            PROMOTING,
+            HALF,
+            "a promote to green is under way, or was cut short (x): repeat it, or ./doit rollback staging",
+        ),
+        (PROMOTING, GREEN, "green has all calls and is not active: ./doit promote staging finishes"),
         (ROLLING_BACK, BLUE, "a rollback to blue is under way"),
-        (PROMOTED, BLUE, "green is active and has 0 % of the calls"),
+        (PROMOTED, BLUE, "green is active and has 0 % of the calls: ./doit rollback staging puts"),
     ],
 )
 def test_what_status_warns_of(standing: Standing, shares: Any, said: str | None) -> None:
-    """Calls and tick with two colours, or a move that has not ended."""
-    warning = standing.warning(shares)
+    """Calls and tick with two colours, or a move that has not ended; what to type then has the environment's name."""
+    warning = standing.warning(shares, "staging")
     assert (warning is None) if said is None else (warning is not None and said in warning)
 
 
@@ -87,9 +91,22 @@ def test_a_move_is_written_down_and_ended(system: Any) -> None:
     assert not controls.activate("green", {"colour": "blue", "version": "1"}, "somebody else")
     assert state.read().active == "blue"
     assert controls.activate("green", {"colour": "blue", "version": "1"}, "me")
-    assert state.read() == Standing("green", "blue", "1")
-    assert controls.activate("blue", None)
-    assert state.read() == Standing("blue")
+    assert state.read() == Standing("green", "blue", "1", activated_by="me")
+    assert controls.activate("blue", None, "an operator", is_forced=True)
+    assert state.read() == Standing("blue", activated_by="an operator")
+
+
+def test_a_move_begins_only_over_the_one_that_was_seen(system: Any) -> None:
+    """A promotion takes one over that was cut short, and none that began since it looked; a rollback takes any over."""
+    assert controls.intend("green", "promote", "first", over=None)
+    assert not controls.intend("green", "promote", "second", over=None)
+    assert state.read().by == "first"
+    assert controls.intend("green", "promote", "second", over="first")
+    assert not controls.intend("green", "promote", "third", over="first")
+    assert controls.intend("blue", "rollback", "an operator")
+    assert state.read().by == "an operator"
+    system.controls.delete_one({"_id": "colour"})
+    assert controls.intend("green", "promote", "at first", over=None)
 
 
 def test_before_any_migration_nothing_stands(system: Any) -> None:
