@@ -35,9 +35,8 @@ def is_served(database: Database[Row]) -> bool:
 def against_contract(row: Mapping[str, Any], number: int, now: datetime) -> list[str]:
     """Why a contract migration must not be applied yet, a line each: whose code needs what it takes away."""
     if "moving" in row:
-        return [
-            f"a {row['moving']['kind']} to {row['moving']['to']} is under way: ./doit status ENVIRONMENT tells how it ends"
-        ]
+        move = row["moving"]
+        return [f"a {move['kind']} to {move['to']} is under way: ./doit status ENVIRONMENT tells how it ends"]
     active, seen = row.get("active"), row.get("seen", {})
     found = [line for colour in _ALL for line in _too_old(colour, seen.get(colour), number, now, active)]
     report = seen.get(active)
