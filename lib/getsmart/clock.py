@@ -3,7 +3,7 @@
 import time
 from _thread import _local  # what threading.local is; threading itself is not worth its import here
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +32,22 @@ def now() -> datetime:
 def monotonic() -> float:
     """Seconds that never go backwards; for deadlines within one process."""
     return time.monotonic()
+
+
+class Begun(NamedTuple):
+    """When somebody began, by both clocks: one may be set, the other may stand while one sleeps."""
+
+    at: datetime
+    ticks: float
+
+    def seconds(self) -> float:
+        """How long ago that was, by the clock that says longer."""
+        return max((now() - self.at).total_seconds(), monotonic() - self.ticks)
+
+
+def begin() -> Begun:
+    """This moment, by both clocks."""
+    return Begun(now(), monotonic())
 
 
 def begin_call() -> None:

@@ -70,13 +70,17 @@ def _summed_twice(real: Any) -> Replacement:
 
 
 def _sent_twice(real: Any) -> Replacement:
-    def call(request: Any, *, seconds: float, signer: str | None = None) -> Any:
+    def call(request: Any, *, seconds: float, signer: str | None = None, begun: Any = None) -> Any:
         if request.path == "/v2/app/coin/mint":
             again = request._replace(idempotency_key=str(request.idempotency_key)[::-1])
-            real(again, seconds=seconds, signer=signer)
-        return real(request, seconds=seconds, signer=signer)
+            real(again, seconds=seconds, signer=signer, begun=begun)
+        return real(request, seconds=seconds, signer=signer, begun=begun)
 
     return call
+
+
+def _sleeps_on(real: Any) -> Replacement:
+    return lambda request, *, seconds, signer=None, begun=None: real(request, seconds=seconds * 400, signer=signer)
 
 
 def _another_key(real: Any) -> Replacement:
@@ -230,6 +234,7 @@ DEFECTS: dict[str, Defect] = {
     "account_not_moved": Defect("a wallet's account stays", _MONEY, ((ledger, "_move_wallet", _account_not_moved),)),
     "summed_twice": Defect("system accounts get it twice", _MONEY, ((ledger, "_sums", _summed_twice),)),
     "sent_twice": Defect("a mint leaves twice", ("mint",), ((client, "call", _sent_twice),)),
+    "sleeps_on": Defect("who wakes late sends", ("mint", "mints"), ((client, "call", _sleeps_on),), where="provider"),
     "another_key": Defect(
         "sent again under another key",
         _MONEY,

@@ -52,7 +52,14 @@ class Fault(NamedTuple):
 
 
 _DIES: list[tuple[str, Any]] = [("kill", None)] * 5
-_WAITS: list[tuple[str, Any]] = [("delay", 0.4), ("delay", 3.0), ("freeze", 20.0), ("freeze", 75.0), ("freeze", 200.0)]
+_WAITS: list[tuple[str, Any]] = [
+    ("delay", 0.4),
+    ("delay", 3.0),
+    ("freeze", 20.0),
+    ("freeze", 75.0),
+    ("freeze", 200.0),
+    ("freeze", 1500.0),
+]
 _OUTAGES: list[tuple[str, Any]] = [("outage", 2.0), ("outage", 25.0)]  # for everybody, from here on
 _LOSES: list[tuple[str, Any]] = [("lose", "reset"), ("lose", "reset"), ("lose", "timeout")]
 _OF: dict[tuple[str, Phase], list[tuple[str, Any]]] = {

@@ -99,7 +99,7 @@ def _first(claim: Claim, draft: Draft, row: TransactionRow, recovery: dict[str, 
             raise BadgeAlreadyClaimed from None
         raise Internal("an insert met a unique index without a twin") from None
     # Nothing of a claim that froze on its way has left, and its reserve may be gone.
-    return _concluded(resend({**row, "is_in_flight": False}) if begun.is_late() else send_new(row))
+    return _concluded(resend({**row, "is_in_flight": False}) if begun.is_late() else send_new(row, begun))
 
 
 def _take_after_all(draft: Draft) -> None:

@@ -26,15 +26,16 @@ CALL_SECONDS = 12.0  # below the claim's lease, so that no twin takes over a cal
 _LONGEST_PAUSE_SECONDS = 60.0
 
 
-def send_new(row: TransactionRow) -> TransactionRow:
+def send_new(row: TransactionRow, begun: clock.Begun) -> TransactionRow:
     """Send a row that this very call has just written down, unless a person whom it names was erased meanwhile."""
-    return send(row) if _names_somebody(row) else _end_nameless(row)
+    return send(row, begun) if _names_somebody(row) else _end_nameless(row)
 
 
-def send(row: TransactionRow) -> TransactionRow:
+def send(row: TransactionRow, begun: clock.Begun) -> TransactionRow:
     """Send a queued row that is already marked in flight, and conclude: submitted, failed, unknown, or queued still.
 
-    Returns the row as it stands now, also when somebody else moved it meanwhile.
+    `begun` is from before the mark: who freezes after it, for however long, sends nothing when they wake. Returns the
+    row as it stands now, also when somebody else moved it meanwhile.
     """
     if "is_held_back" in row:
         return _hold_back(row)
@@ -44,7 +45,7 @@ def send(row: TransactionRow) -> TransactionRow:
         if signer not in client.signers():
             # The mark is this call's own, and nothing of this call has left.
             return _give_up({**row, "is_in_flight": False}, "the request was signed by another API key")
-        answer = protocol.read_submission(client.call(request, seconds=CALL_SECONDS, signer=signer))
+        answer = protocol.read_submission(client.call(request, seconds=CALL_SECONDS, signer=signer, begun=begun))
     except ProviderRefusal as refusal:
         return _refused(row, refusal)
     except ProviderOutage as outage:
@@ -58,7 +59,7 @@ def resend(row: TransactionRow) -> TransactionRow:
     """Send a queued row whose last call died or was put off; within the horizon, and marked first."""
     if "is_held_back" in row:
         return _hold_back(row)
-    started = row.get("send_started_at")
+    begun, started = clock.begin(), row.get("send_started_at")
     if started is not None and clock.now() - started > HORIZON:
         return _give_up(row, "the horizon for sending again has passed")
     if not row.get("is_backed") and "batch_id" not in row and not _names_somebody(row):
@@ -75,7 +76,7 @@ def resend(row: TransactionRow) -> TransactionRow:
             "due_at": clock.now() + timedelta(seconds=transactions.LEASE_SECONDS),
         },
     )
-    return send(marked) if marked else _current(row)
+    return send(marked, begun) if marked else _current(row)
 
 
 def _is_backed(row: TransactionRow) -> bool:
@@ -118,16 +119,17 @@ def ask_again(row: TransactionRow) -> TransactionRow:
     A row that was sent may only have been answered: MetaKeep repeats its first answer, which has the id. Whatever else
     comes of it proves nothing. Later the chain alone can tell: machine/reconcile.py.
     """
-    at, started = clock.now(), row.get("send_started_at", row["created_at"])
-    if at - started > HORIZON or row["request"]["body"] is None or "is_held_back" in row:
+    begun, started = clock.begin(), row.get("send_started_at", row["created_at"])
+    if begun.at - started > HORIZON or row["request"]["body"] is None or "is_held_back" in row:
         return transactions.note(row, {}, gone=("due_at",)) or _current(row)
-    noted = transactions.note(row, {"due_at": at + _AGAIN, "attempts": row["attempts"] + 1})
+    noted = transactions.note(row, {"due_at": begun.at + _AGAIN, "attempts": row["attempts"] + 1})
     signer = row["request"]["signer"]
     if noted is None or signer not in client.signers():
         return noted or _current(row)
     try:
-        answer = protocol.read_submission(client.call(_request(noted), seconds=CALL_SECONDS, signer=signer))
-    except (ProviderRefusal, ProviderOutage, Misconfigured) as error:
+        told = client.call(_request(noted), seconds=CALL_SECONDS, signer=signer, begun=begun)
+        answer = protocol.read_submission(told)
+    except (ProviderRefusal, ProviderOutage, Misconfigured, DeadlineExceeded) as error:
         log.failure("transaction.asked_again", error, transaction_id=row["_id"])
         return noted
     return noted if isinstance(answer, protocol.ConsentNeeded) else _submitted(noted, answer)

@@ -49,22 +49,28 @@ def signers() -> tuple[str, ...]:
     return tuple(_pairs(settings.api_secrets, settings.api_keys))
 
 
-def call(request: ProviderRequest, *, seconds: float, signer: str | None = None) -> dict[str, Any]:
+def call(
+    request: ProviderRequest, *, seconds: float, signer: str | None = None, begun: clock.Begun | None = None
+) -> dict[str, Any]:
     """Send one request, retried within `seconds` and what is left of the call, and return MetaKeep's JSON.
 
-    It is signed by that one of `signers`, by default the first.
+    It is signed by that one of `signers`, by default the first. The seconds are counted from `begun`, by default from
+    now: a process that freezes at any place since then signs nothing when it wakes.
 
     Raises ProviderRefusal (refused for good) or ProviderOutage (passing), both with `is_ambiguous` when any try may
     have taken effect, Misconfigured, or DeadlineExceeded, which sends nothing, in a call that is late.
     """
-    left = clock.left() - ANSWER_SECONDS
-    if left < _LEAST_SECONDS:
-        raise DeadlineExceeded("too late in this call to ask MetaKeep")
-    deadline = clock.monotonic() + min(seconds, left)
+    began = begun or clock.begin()
+    left = min(clock.left() - ANSWER_SECONDS, seconds - began.seconds())
+    if left < min(_LEAST_SECONDS, seconds / 2):
+        raise DeadlineExceeded("too late to ask MetaKeep")
+    deadline = clock.monotonic() + left
     was_ambiguous = False
 
     def attempt() -> dict[str, Any]:
         nonlocal was_ambiguous
+        if clock.monotonic() >= deadline or began.seconds() >= seconds:
+            raise ProviderOutage("MetaKeep: the time to ask is over", is_ambiguous=False)
         try:
             return _post(request, deadline, signer)
         except ProviderOutage as outage:

@@ -23,20 +23,17 @@ MOST_SKEW = timedelta(seconds=30)  # between two clocks of ours
 _CONTROLS = (SUPPLY, TREASURY)
 
 
-class Begun(NamedTuple):
-    """When somebody began to act on a reserve, by both clocks: one may be set, the other may stand while one sleeps."""
-
-    at: datetime
-    ticks: float
+class Begun(clock.Begun):
+    """When somebody began to act on a reserve."""
 
     def is_late(self) -> bool:
         """Whether it is too late to go on: a repair may have come first."""
-        return max((clock.now() - self.at).total_seconds(), clock.monotonic() - self.ticks) >= ACT_SECONDS
+        return self.seconds() >= ACT_SECONDS
 
 
 def begin() -> Begun:
     """From here on the time runs in which a reserve may be acted on."""
-    return Begun(clock.now(), clock.monotonic())
+    return Begun(*clock.begin())
 
 
 class Reserve(NamedTuple):

@@ -8,9 +8,9 @@ import pytest
 
 from getsmart.machine import repair
 from getsmart.services import tick
-from getsmart.stores import batches, reserves, transactions
+from getsmart.stores import batches, reserves, transactions, wallets
 from tests.crashes import Crashes
-from tests.money import QUIET, Bench, units
+from tests.money import MINT_PATH, QUIET, Bench, units
 from tests.support import Answer, unique
 
 
@@ -99,6 +99,33 @@ def test_one_that_can_not_be_backed_any_more_is_not_sent(bench: Bench, monkeypat
     assert bench.row(answer)["hold"] == {"name": "supply", "state": "held", "is_void": True}
     bench.settle()
     assert (bench.logs(), bench.available("supply")) == (1, units("5"))
+
+
+@pytest.mark.parametrize(("module", "step"), [(wallets, "hold"), (transactions, "note")])
+def test_who_freezes_after_the_mark_sends_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, pauses: list[float], module: Any, step: str
+) -> None:
+    """Neither the claim's own call nor the tick, once MetaKeep may have forgotten the key: somebody else sent it."""
+    if module is transactions:
+        bench.provider.fault(MINT_PATH, "429", times=3)
+        bench.mint()
+        bench.provider.clear()
+        bench.time.advance(60)
+    real, sent = getattr(module, step), bench.mark()
+
+    def slow(*arguments: Any, **options: Any) -> Any:
+        monkeypatch.setattr(module, step, real)
+        done = real(*arguments, **options)
+        bench.time.advance(3600)
+        return done
+
+    monkeypatch.setattr(module, step, slow)
+    minted = tick.run() if module is transactions else bench.mint()
+    assert minted
+    assert bench.calls(MINT_PATH, sent) == []
+    bench.settle()
+    assert (bench.only_row()["status"], bench.logs()) == ("failed", 0)
+    mended_in_the_end(bench)
 
 
 def test_a_return_that_froze_does_not_come_twice(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,14 +1,16 @@
 """Sending to MetaKeep: the sandbox for what a good server does, raw sockets for what a bad line does."""
 
 import socket
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import count
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import tenacity.nap
 
 from getsmart import clock, config
-from getsmart.errors import Misconfigured
+from getsmart.errors import DeadlineExceeded, Misconfigured
 from getsmart.metakeep import again, client, protocol, signing
 from getsmart.metakeep.protocol import ProviderOutage, ProviderRefusal, ProviderRequest
 from tests.support import Provider, unique
@@ -134,6 +136,30 @@ def test_no_try_begins_after_the_deadline(configured: Any, pauses: list[float]) 
         configured(wire.url)
         outage(0.9)
     assert (len(wire.requests), pauses) == (1, [])
+
+
+@pytest.mark.parametrize("which", ["now", "monotonic"])
+def test_who_wakes_in_a_pause_asks_no_more(configured: Any, monkeypatch: pytest.MonkeyPatch, which: str) -> None:
+    """Frozen between two tries, whichever clock went on meanwhile: the second is not signed, and is in no doubt."""
+    slept: list[float] = []
+    real, hour = getattr(clock, which), {"now": timedelta(hours=1), "monotonic": 3600.0}[which]
+    monkeypatch.setattr(tenacity.nap, "time", SimpleNamespace(sleep=slept.append))
+    monkeypatch.setattr(clock, which, lambda: real() + hour if slept else real())
+    with Wire([reply(429), GOOD]) as wire:
+        configured(wire.url)
+        assert not outage(12).is_ambiguous
+    assert (len(wire.requests), len(slept)) == (1, 1) if which == "monotonic" else (1, 2)
+
+
+def test_the_time_runs_from_where_it_was_begun(configured: Any) -> None:
+    """Who was frozen since then, by either clock, sends nothing at all."""
+    long_ago = (clock.now() - timedelta(seconds=12), clock.monotonic() - 12)
+    with Wire([GOOD]) as wire:
+        configured(wire.url)
+        for begun in (clock.begin()._replace(at=long_ago[0]), clock.begin()._replace(ticks=long_ago[1])):
+            with pytest.raises(DeadlineExceeded):
+                client.call(ORDER, seconds=12, begun=begun)
+    assert wire.requests == []
 
 
 @pytest.mark.parametrize(
