@@ -149,7 +149,14 @@ _WORDS = {
 
 def problems(root: Path, values: Mapping[str, str]) -> list[str]:
     """Everything that keeps the project in that folder from being deployed as it should be, a line each."""
-    return [*project_problems(root, values), *deployer_files.problems(root)]
+    return [*project_problems(root, values), *address_problems(values), *deployer_files.problems(root)]
+
+
+def address_problems(values: Mapping[str, str]) -> list[str]:
+    """What is wrong with the address of the database: what an SRV record needs is not packed, and slow at a start."""
+    if not values.get("MONGODB_URI", "").startswith("mongodb+srv:"):
+        return []
+    return ['MONGODB_URI is mongodb+srv://: functions need mongodb:// with hosts (docs/deploy.md, "The database")']
 
 
 def values_of(env_file: Path, environ: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -19,18 +19,24 @@ from ops.functions import PACKAGES_FOLDER, PROJECT_FILE, ROOT
 
 VARIABLE = "WEB_SECURE"
 _SCHEME = "METAKEEP_WEBHOOK_SCHEME"
-# What only the other scheme reads: the library asks for the variables of the configured one.
-_OF_THE_OTHER = {
+# What only another scheme reads: the library asks for the variables of the configured one.
+_OF_THE_OTHER: dict[str, tuple[str, ...]] = {
     "p256": ("METAKEEP_WEBHOOK_SECRETS",),
     "standard": ("METAKEEP_WEBHOOK_SENDER_KEYS", "METAKEEP_WEBHOOK_HOST", "METAKEEP_WEBHOOK_PATH"),
 }
+_OF_THE_OTHER["none"] = (*_OF_THE_OTHER["p256"], *_OF_THE_OTHER["standard"])
 _ON_THE_WEB = re.compile(r"^( +)web: (?:raw|true)$", re.MULTILINE)
 _NOT_COPIED = shutil.ignore_patterns("__pycache__", "__deployer__.zip", ".built")
 
 
+def unread(values: Mapping[str, str]) -> set[str]:
+    """The variables of the schemes of inbound webhooks that are not configured."""
+    return set(_OF_THE_OTHER.get(values.get(_SCHEME, ""), ()))
+
+
 def left_out(values: Mapping[str, str]) -> set[str]:
-    """The variables that need no value: those of the scheme of inbound webhooks that is not configured, where unset."""
-    return {name for name in _OF_THE_OTHER.get(values.get(_SCHEME, ""), ()) if not values.get(name)}
+    """The variables that need no value: nobody reads them, and they are unset."""
+    return {name for name in unread(values) if not values.get(name)}
 
 
 def project_file(text: str, values: Mapping[str, str], namespace: str | None = None) -> str:

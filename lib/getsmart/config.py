@@ -82,9 +82,12 @@ class ReconciliationSettings(_Settings):
 
 
 class WebhookSettings(_Settings):
-    """By which of two schemes inbound deliveries are verified. Never both: a forger would take the weaker one."""
+    """By which of two schemes inbound deliveries are verified; by `none` every one is refused.
 
-    scheme: Literal["p256", "standard"] = Field(alias="METAKEEP_WEBHOOK_SCHEME")
+    Never by both: a forger would take the weaker one.
+    """
+
+    scheme: Literal["p256", "standard", "none"] = Field(alias="METAKEEP_WEBHOOK_SCHEME")
 
 
 class P256WebhookSettings(_Settings):

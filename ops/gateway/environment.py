@@ -26,7 +26,7 @@ Address = Annotated[str, Field(pattern=r"^(\*|[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\]):
 Url = Annotated[
     str, Field(pattern=r"^(https://[A-Za-z0-9.-]+|http://(127\.0\.0\.1|[A-Za-z0-9-]+))(:[0-9]+)?(/[\w.-]+)*$")
 ]
-_SECRET = re.compile(r"[A-Za-z0-9_-]{16,128}")  # nothing that HAProxy, YAML or a header would take for its own
+SECRET = re.compile(r"[A-Za-z0-9_-]{16,128}")  # nothing that HAProxy, YAML or a header would take for its own
 
 
 class EnvironmentInvalid(Exception):
@@ -178,7 +178,7 @@ class Environment(_Part):
         """What a colour's functions ask for as X-Require-Whisk-Auth. Raises EnvironmentInvalid."""
         values = self.values(environ)
         value = values.get(secret_name(colour)) or values.get(WEB_SECURE, "")
-        if not _SECRET.fullmatch(value):
+        if not SECRET.fullmatch(value):
             raise EnvironmentInvalid(
                 f"{secret_name(colour)}, or {WEB_SECURE} for both, has to be 16 to 128 of A-Z a-z 0-9 _ -; is it set?"
             )

@@ -18,11 +18,11 @@ from pymongo.errors import PyMongoError
 
 from getsmart import clock
 from getsmart.stores.controls import COLOUR
-from ops import functions, stage
+from ops import functions, settings, stage
 from ops.deployer_template import TemplateError, Values
 from ops.gateway.environment import COLOURS, Colour, other
 from ops.package import PackageError, build
-from ops.pipeline import announce, doctl, environments, release
+from ops.pipeline import announce, doctl, environments, forgotten, release
 from ops.pipeline.announce import Record
 from ops.pipeline.environments import Environment, EnvironmentProblem
 from ops.pipeline.release import Release
@@ -54,7 +54,8 @@ def deploy(order: Order, folder: Path, built: Release) -> Record:
     environment, colour = order.environment, order.colour
     values = environments.values(environment, colour, built.version, order.secrets, folder)
     keys = environments.access_keys(environment, colour, order.secrets)
-    mask({*values.values(), *filter(None, keys)}, environment.variables.values())
+    token = order.secrets.get(doctl.TOKEN)
+    mask({*values.values(), *filter(None, [*keys, token])}, environment.variables.values())
     template = (folder / functions.PROJECT_FILE).read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory() as private:  # made for its owner only, as is what is in it
         env_file = Path(private) / "env"
@@ -64,8 +65,8 @@ def deploy(order: Order, folder: Path, built: Release) -> Record:
             (folder / functions.PROJECT_FILE).write_text(template, encoding="utf-8")
             if problems := stage.fit(folder, values, namespace):
                 raise EnvironmentProblem("\n".join(problems))
-            doctl.connect(namespace, key)
-            print(doctl.deploy(folder, env_file).strip(), flush=True)
+            doctl.connect(namespace, key, token)
+            print(doctl.deploy(folder, env_file, token).strip(), flush=True)
     return Record(
         environment=environment.name,
         url=environment.url,
@@ -95,7 +96,10 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--release", type=Path, help="what ./doit release made; without it the working tree is deployed"
     )
-    parser.add_argument("--env", type=Path, help="the file with the secrets; without it they come from the process")
+    own = settings.OWN if settings.OWN.is_file() else None
+    parser.add_argument(
+        "--env", type=Path, default=own, help="the file with the secrets (.env); the process comes before it"
+    )
     options = parser.parse_args(arguments)
     try:
         record = _deploy(options, os.environ)
@@ -116,9 +120,12 @@ def _deploy(options: argparse.Namespace, environ: Mapping[str, str]) -> Record:
     colour: Colour = options.colour
     if options.colour == "idle":
         known = {**secrets, **environment.variables}
-        if not known.get("MONGODB_URI"):
-            raise EnvironmentProblem("MONGODB_URI is unset or empty: it knows which colour is idle")
+        uri = known.get("MONGODB_URI", "")
+        if not uri or forgotten.is_example("MONGODB_URI", uri):
+            raise EnvironmentProblem("MONGODB_URI is unset, or an example: its database knows which colour is idle")
         colour = idle(known)
+    if options.release is None:  # what is forgotten is said before anything is built
+        environments.values(environment, colour, "tree", secrets)
     by = environ.get("GITHUB_ACTOR") or getpass.getuser()
     with tempfile.TemporaryDirectory() as folder:
         staged = Path(folder)

@@ -9,11 +9,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ops import functions
+from ops import deployer_rules, functions
 from ops.deployer_template import Values, read_env
 from ops.gateway import environment
-from ops.gateway.environment import COLOURS, FOLDER, WEB_SECURE, Colour, EnvironmentInvalid, Namespace, secret_name
-from ops.stage import left_out
+from ops.gateway.environment import (
+    COLOURS,
+    FOLDER,
+    SECRET,
+    WEB_SECURE,
+    Colour,
+    EnvironmentInvalid,
+    Namespace,
+    secret_name,
+)
+from ops.pipeline import forgotten
+from ops.stage import left_out, unread
 
 ACCESS_KEYS = "ACCESS_KEYS"
 """ACCESS_KEYS_BLUE, ACCESS_KEYS_GREEN: the keys of a colour's namespaces, comma separated, in their order."""
@@ -33,6 +43,8 @@ class Environment:
     """The public address, without /v1."""
     namespaces: Mapping[Colour, tuple[str, ...]]
     variables: Mapping[str, str]
+    urls: tuple[str, ...] = ()
+    """Every address that the environment names: its own, and those of its namespaces."""
 
 
 def names() -> list[str]:
@@ -50,7 +62,8 @@ def load(name: str) -> Environment:
     except EnvironmentInvalid as error:
         raise EnvironmentProblem(str(error)) from None
     namespaces = {colour: tuple(_id(server.space) for server in there.servers(colour)) for colour in COLOURS}
-    return Environment(path.stem, there.public, namespaces, read_env(path.with_suffix(".env")))
+    urls = (there.public, *(server.space.url for server in there.servers()))
+    return Environment(path.stem, there.public, namespaces, read_env(path.with_suffix(".env")), urls)
 
 
 def _id(space: Namespace) -> str:
@@ -80,16 +93,37 @@ def access_keys(there: Environment, colour: Colour, secrets: Values) -> list[str
 def values(
     there: Environment, colour: Colour, version: str, secrets: Values, root: Path = functions.ROOT
 ) -> dict[str, str]:
-    """Every variable of a deployment's env file, and no other. Raises EnvironmentProblem naming what is missing."""
+    """Every variable of a deployment's env file, and no other.
+
+    Raises EnvironmentProblem naming what is missing, what is still an example, and what a function could not use.
+    """
     fixed = {**there.variables, "COLOUR": colour, "APP_VERSION": version}
     at_hand = {**secrets, **fixed}
+    for name in unread(at_hand):  # as it stands in .env.example, it may stay there
+        if forgotten.is_example(name, at_hand.get(name, "")):
+            del at_hand[name]
     own_secret = secrets.get(secret_name(colour)) or secrets.get(WEB_SECURE, "")
     wanted = {name for function in functions.load(root) for name in function.environment} - left_out(at_hand)
     found = {name: at_hand.get(name, "") for name in sorted(wanted)} | {WEB_SECURE: own_secret}
     problems = [problem for name, value in found.items() if (problem := _problem(name, value))]
+    good = {name: value for name, value in found.items() if value and not _problem(name, value)}
+    problems += [*forgotten.of_hosts(there.urls), *forgotten.of_values(good, fixed), *forgotten.of_types(good)]
+    problems += deployer_rules.address_problems(good)
+    if problem := _unguarded(colour, own_secret, good.get("FORWARDED_HOPS", "")):
+        problems.append(problem)
     if problems:
         raise EnvironmentProblem("\n".join(problems))
     return {name: value for name, value in found.items() if value}
+
+
+def _unguarded(colour: Colour, secret: str, hops: str) -> str | None:
+    """A gateway in front says who calls; without a secret of its own, so could anybody who goes around it."""
+    if SECRET.fullmatch(secret) or not (secret or hops > "1"):
+        return None
+    return (
+        f"{secret_name(colour)}, or {WEB_SECURE} for both, has to be 16 to 128 of A-Z a-z 0-9 _ -: with FORWARDED_HOPS"
+        " above 1 a caller around the gateway could name any address as its own"
+    )
 
 
 def _problem(name: str, value: str) -> str | None:

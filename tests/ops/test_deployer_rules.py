@@ -1,5 +1,6 @@
 """Every rule of the deployer bites on a small project that breaks it, and ours keeps them all."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -352,6 +353,16 @@ def test_package_check_refuses_before_it_builds(tmp_path: Path, capsys: pytest.C
     assert any("METAKEEP_API_SECRET" in line for line in said)
     assert package.main(["--check", "--env", str(tmp_path / "none")]) == 1
     assert capsys.readouterr().err == "package: none: cannot be read: No such file or directory\n"
+
+
+def test_an_address_by_dns_is_refused(repository: Path) -> None:
+    """A managed database's console gives mongodb+srv://, and functions cannot resolve it: a page says what helps."""
+    values = values_of(repository / ".env.example") | {"MONGODB_URI": "mongodb+srv://u:p@db.mongo.ondigitalocean.com/"}
+    (problem,) = problems(repository, values)
+    assert problem.startswith("MONGODB_URI is mongodb+srv://")
+    heading = re.search(r'docs/deploy.md, "(.+)"', problem)
+    assert heading
+    assert f"## {heading[1]}\n" in (repository / "docs/deploy.md").read_text()
 
 
 def test_a_project_without_its_file_is_one_line(tmp_path: Path) -> None:

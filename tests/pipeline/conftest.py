@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from local.sandbox import Sandbox
+from ops.deployer_template import read_env
 from tests.deploy.stand_in import AUTH, NAMESPACE, TOKEN, ApiHost
 from tests.deploy.test_public_deployer import HERE as DEPLOYER
 from tests.deploy.test_public_deployer import npm_ci
@@ -97,21 +98,19 @@ def _environment(folder: Path, sandbox: Sandbox) -> Path:
         "MONGODB_DATABASE": "tests",
         "METAKEEP_BASE_URL": sandbox.base_url,
         "METAKEEP_SIGNING_HOST": sandbox.signing_host,
+        "METAKEEP_WEBHOOK_SCHEME": "p256",
         "METAKEEP_WEBHOOK_SENDER_KEYS": sandbox.webhook_sender_key,
+        "METAKEEP_WEBHOOK_HOST": "trial.getsmart.test",
+        "METAKEEP_WEBHOOK_PATH": "/v1/webhooks/metakeep",
         "TOKEN_CONTRACT_ADDRESS": sandbox.token_address,
         "TREASURY_ADDRESS": sandbox.treasury_address,
         "TOKEN_FIRST_BLOCK": "0",
     }
-    lines = [
-        f"{name}={variables.get(name, value)}"
-        for name, _, value in (
-            line.partition("=") for line in (root / "staging.env").read_text().splitlines() if line[:1].isupper()
-        )
-    ]
-    (folder / "trial.env").write_text("\n".join(lines) + "\n")
-    web = "https://faas.example.com/api/v1/web"
+    values = {**read_env(root / "staging.env"), **variables}
+    (folder / "trial.env").write_text("".join(f"{name}={value}\n" for name, value in values.items()))
+    web = "https://faas.doserverless.test/api/v1/web"
     (folder / "trial.yml").write_text(
-        f"public: https://trial.example.com\ngateway: {{bind: '127.0.0.1:8080', folder: '{folder}'}}\n"
+        f"public: https://trial.getsmart.test\ngateway: {{bind: '127.0.0.1:8080', folder: '{folder}'}}\n"
         f"colours:\n  blue: [{{label: trial-blue, url: '{web}/{NAMESPACE}'}}]\n"
         f"  green: [{{label: trial-green, url: '{web}/{GREEN}'}}]\n"
     )

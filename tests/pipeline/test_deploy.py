@@ -1,5 +1,6 @@
 """A deployment from end to end: a release, doctl's words, the real deployer, the record and the announcement."""
 
+import dataclasses
 import io
 import json
 import os
@@ -11,9 +12,10 @@ from typing import Any
 import pytest
 from pymongo.database import Database
 
+from getsmart import config
 from ops import functions, settings, stage
 from ops.gateway.environment import COLOURS
-from ops.pipeline import announce, deploy, doctl, environments, release
+from ops.pipeline import announce, deploy, doctl, environments, forgotten, release
 from ops.pipeline.environments import EnvironmentProblem
 from ops.rotate import __main__ as rotate
 from tests.deploy.stand_in import NAMESPACE, TOKEN
@@ -154,6 +156,19 @@ def test_another_namespace_is_refused(platform: Platform, tmp_path: Path) -> Non
         ({"WEBHOOK_SECRET_KEYS": "it's"}, "WEBHOOK_SECRET_KEYS holds a single quote"),
         ({"ACCESS_KEYS_BLUE": "one,two"}, "ACCESS_KEYS_BLUE: 2 access keys for 1 namespaces"),
         ({"CHAIN_RPC_URL": "<a node>"}, "CHAIN_RPC_URL is still to be filled in"),
+        ({"CHAIN_RPC_URL": "https://rpc.example.com"}, "CHAIN_RPC_URL is still the example of .env.example"),
+        ({"CHAIN_RPC_URL": "https://node.example.com/v1"}, "CHAIN_RPC_URL names an example's host"),
+        ({"MONGODB_URI": "mongodb://127.0.0.1:27017"}, "MONGODB_URI is still the example of .env.example"),
+        ({"MONGODB_URI": "mongodb+srv://u:p@db.mongo.invalid/"}, "MONGODB_URI is mongodb+srv://"),
+        ({"METAKEEP_API_KEY": "your-api-key"}, "METAKEEP_API_KEY is still the example of .env.example"),
+        ({"METAKEEP_API_KEY": "ours"}, "METAKEEP_API_KEY cannot be used: "),
+        (
+            {"WEBHOOK_SECRET_KEYS": f"{'0' * 64},replace-me-with-64-random-hexadecimal-digits"},
+            "WEBHOOK_SECRET_KEYS is still the example of .env.example",
+        ),
+        ({"WEBHOOK_SECRET_KEYS": "short"}, "WEBHOOK_SECRET_KEYS cannot be used: "),
+        ({"WEB_SECURE_BLUE": ""}, "WEB_SECURE_BLUE, or WEB_SECURE for both, has to be 16 to 128 of A-Z a-z 0-9 _ -"),
+        ({"WEB_SECURE_BLUE": "too short"}, "WEB_SECURE_BLUE, or WEB_SECURE for both, has to be 16 to 128"),
     ],
 )
 def test_what_is_missing_is_said_before_anything_happens(
@@ -167,27 +182,77 @@ def test_what_is_missing_is_said_before_anything_happens(
     for name, value in change.items():
         monkeypatch.setenv(name, value)
     assert deploy.main([str(platform.environment), "--colour", "blue"]) == 1
+    answer = capsys.readouterr().err
+    assert f"deploy: {said}" in answer
+    assert not any(value in answer for value in change.values() if len(value) > 10)
+    assert not platform.calls_file.exists()
+
+
+@pytest.mark.parametrize(
+    ("variable", "said"),
+    [
+        ("TOKEN_CONTRACT_ADDRESS=0x0000000000000000000000000000000000000001", "TOKEN_CONTRACT_ADDRESS is still the"),
+        ("TREASURY_ADDRESS=0x12", "TREASURY_ADDRESS cannot be used: "),
+        ("METAKEEP_WEBHOOK_HOST=api.example.com", "METAKEEP_WEBHOOK_HOST names an example's host"),
+        ("METAKEEP_WEBHOOK_SENDER_KEYS=their-public-key", "METAKEEP_WEBHOOK_SENDER_KEYS cannot be used: "),
+        ("METAKEEP_WEBHOOK_SCHEME=hmac", "METAKEEP_WEBHOOK_SCHEME cannot be used: "),
+        ("CHAIN_ID=1", "CHAIN_ID cannot be used: "),
+        ("TICK_SECONDS=90", "TICK_SECONDS cannot be used: "),
+    ],
+)
+def test_what_was_forgotten_in_the_environment_is_said(
+    platform: Platform, variable: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the reviewed file holds has to be what functions can use; nothing is deployed otherwise."""
+    with platform.environment.with_suffix(".env").open("a") as file:
+        file.write(f"{variable}\n")
+    assert deploy.main([str(platform.environment), "--colour", "blue"]) == 1
     assert f"deploy: {said}" in capsys.readouterr().err
     assert not platform.calls_file.exists()
 
 
-def test_the_environments_of_the_tree_name_every_variable() -> None:
+def test_example_addresses_are_refused(platform: Platform, capsys: pytest.CaptureFixture[str]) -> None:
+    """The public name and the namespaces of the tree's files are examples: each is named until it is replaced."""
+    text = platform.environment.read_text()
+    for own, example in (
+        ("trial.getsmart.test", "staging-api.example.com"),
+        ("faas.doserverless.test", "faas-fra1-example.doserverless.co"),
+    ):
+        platform.environment.write_text(text.replace(own, example))
+        assert deploy.main([str(platform.environment), "--colour", "blue"]) == 1
+        assert re.search(rf"deploy: https://{example}\S* is an example", capsys.readouterr().err)
+    assert not platform.calls_file.exists()
+
+
+def test_every_setting_of_a_function_is_tried() -> None:
+    """Each model of getsmart.config that a deployment feeds is tried on its values; backups are no function's."""
+    others = {config.BackupSettings, config.BackupIdentitySettings}
+    assert {*forgotten.MODELS, *forgotten.OF_A_SCHEME.values()} == {*config._Settings.__subclasses__()} - others
+
+
+def test_the_environments_of_the_tree_name_every_variable(platform: Platform) -> None:
     """With the secrets and what is in angle brackets filled in, staging and production deploy."""
     assert environments.names() == ["production", "staging"]
+    trial = environments.load(str(platform.environment))
+    space = dict.fromkeys(COLOURS, (NAMESPACE,))
     for name in environments.names():
         variables = environments.read_env(environments.FOLDER / f"{name}.env")
-        filled = {key: "x" if value.startswith("<") else value for key, value in variables.items()}
-        space = dict.fromkeys(COLOURS, (NAMESPACE,))
-        environment = environments.Environment(name, "https://example.com", space, filled)
-        secrets = dict.fromkeys(
-            ("MONGODB_URI", "METAKEEP_API_KEY", "METAKEEP_API_SECRET", "WEBHOOK_SECRET_KEYS", "CHAIN_RPC_URL"), "x"
-        )
-        values = environments.values(environment, "blue", "1", {**secrets, "LOG_DESTINATIONS": "[]"})
+        filled = {key: trial.variables[key] if value.startswith("<") else value for key, value in variables.items()}
+        environment = environments.Environment(name, trial.url, space, filled)
+        values = environments.values(environment, "blue", "1", platform.secrets)
         assert values.items() >= filled.items()
         with pytest.raises(EnvironmentProblem, match="still to be filled in"):
-            environments.values(
-                environments.Environment(name, "", space, variables), "blue", "1", {**secrets, "LOG_DESTINATIONS": "[]"}
-            )
+            environments.values(environments.Environment(name, "", space, variables), "blue", "1", platform.secrets)
+
+
+@pytest.mark.parametrize("scheme", ["none", "p256"])
+def test_what_the_example_says_of_another_scheme_may_stay(platform: Platform, scheme: str) -> None:
+    """A copy of .env.example as it stands is in nobody's way: what no function reads is left out."""
+    trial = environments.load(str(platform.environment))
+    environment = dataclasses.replace(trial, variables={**trial.variables, "METAKEEP_WEBHOOK_SCHEME": scheme})
+    examples = environments.read_env(functions.ROOT / ".env.example")
+    values = environments.values(environment, "blue", "1", {**examples, **platform.secrets})
+    assert "METAKEEP_WEBHOOK_SECRETS" not in values
 
 
 def test_secrets_of_a_scheme_that_is_not_configured_may_be_unset(platform: Platform) -> None:
@@ -243,13 +308,18 @@ def test_an_access_key_is_proven_before_it_replaces_the_old_one(
 
 
 def test_whoever_is_logged_in_needs_no_access_key(
-    platform: Platform, records: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    platform: Platform,
+    records: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Without access keys doctl connects by the account's token; without that it refuses."""
+    """Without access keys doctl connects by the account's token, which may stand in .env; without that it refuses."""
     platform.only_listen()
     monkeypatch.delenv("ACCESS_KEYS_GREEN")
     assert deploy.main([str(platform.environment), "--colour", "green"]) == 1
     assert "unable to connect" in capsys.readouterr().err
-    monkeypatch.setenv("DIGITALOCEAN_ACCESS_TOKEN", TOKEN)
-    assert deploy.main([str(platform.environment), "--colour", "green"]) == 0
+    env = tmp_path / "secrets"
+    env.write_text(f"DIGITALOCEAN_ACCESS_TOKEN={TOKEN}\n")
+    assert deploy.main([str(platform.environment), "--colour", "green", "--env", str(env)]) == 0
     assert platform.calls[-2]["words"] == ["serverless", "connect", GREEN]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from getsmart import clock, config, log
-from getsmart.errors import InvalidState
+from getsmart.errors import InvalidState, SignatureInvalid
 from getsmart.machine import consent, told
 from getsmart.machine.settle import refresh
 from getsmart.metakeep import webhook
@@ -27,7 +27,10 @@ def receive(headers: Mapping[str, str], body: bytes) -> dict[str, str]:
 def _verify(headers: Mapping[str, str], body: bytes) -> InboundEvent:
     """By the one scheme that is configured, whatever headers of the other one say."""
     now_ms = int(clock.now().timestamp() * 1000)
-    if config.read(config.WebhookSettings).scheme == "standard":
+    scheme = config.read(config.WebhookSettings).scheme
+    if scheme == "none":
+        raise SignatureInvalid
+    if scheme == "standard":
         secrets = config.read(config.StandardWebhookSettings).secrets
         return webhook.verify_standard(headers, body, secrets=secrets, now_ms=now_ms)
     bound = config.read(config.P256WebhookSettings)

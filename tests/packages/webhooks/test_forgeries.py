@@ -279,6 +279,18 @@ def test_while_a_secret_changes_both_are_heard(scheme: Scheme, bench: Bench, min
     assert Delivery(both, body).send().status == 200
 
 
+def test_closed_is_closed(scheme: Scheme, bench: Bench, mined: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `none` a delivery that either scheme would take is refused as a forgery is; the tick settles the mint."""
+    monkeypatch.setenv("METAKEEP_WEBHOOK_SCHEME", "none")
+    config.forget()
+    body = hint(bench, mined)
+    refused = Delivery(scheme.sign(body, now_ms(bench)), body).send()
+    assert (refused.status, refused.code) == (401, "signature_invalid")
+    bench.settle()
+    assert bench.row(mined)["status"] == "confirmed"
+    bench.audit()
+
+
 def test_a_genuine_delivery_that_failed_here_is_processed_when_it_comes_again(
     scheme: Scheme, bench: Bench, mined: Answer, pauses: list[float]
 ) -> None:
