@@ -115,7 +115,7 @@ def test_a_missing_variable_is_named(variables: pytest.MonkeyPatch, name: str, v
         (config.TokenSettings, "CHAIN_ID", "1"),
         (config.TokenSettings, "CHAIN_ID", "polygon"),
         (config.ChainSettings, "CONFIRMATION_DEPTH", "-1"),
-        (config.WebhookSettings, "METAKEEP_WEBHOOK_SCHEME", "none"),
+        (config.WebhookSettings, "METAKEEP_WEBHOOK_SCHEME", "hmac"),
         (config.P256WebhookSettings, "METAKEEP_WEBHOOK_SENDER_KEYS", f"{KEY},wrong"),
         (config.P256WebhookSettings, "METAKEEP_WEBHOOK_SENDER_KEYS", " , "),
         (config.P256WebhookSettings, "METAKEEP_WEBHOOK_PATH", "v1"),
