@@ -74,7 +74,7 @@ def _create(environment: Environment, options: argparse.Namespace) -> None:
     """Make the app."""
     if environment.gateway.runs != "app-platform":
         raise EnvironmentInvalid(f"the gateway of {environment.name} is no app: ./doit gateway run {environment.name}")
-    print(f"making the app of {environment.name}: some minutes ...", flush=True)
+    print(f"making the app of {environment.name} from what is pushed: some minutes ...", flush=True)
     app_id, address = app.create(environment, _secrets(environment), _active(environment, options))
     print(f"app_id: {app_id}    (for deploy/environments/{environment.name}.yml)")
     print(f"it answers at {address or 'the address that doctl apps list shows'}")
@@ -83,7 +83,7 @@ def _create(environment: Environment, options: argparse.Namespace) -> None:
 def _reload(environment: Environment, _options: argparse.Namespace) -> None:
     """Take a changed environment and changed secrets over; weights stay, and no call is lost."""
     if environment.gateway.runs == "app-platform":
-        print(f"deploying the app of {environment.name}: some minutes ...", flush=True)
+        print(f"building the app of {environment.name} from what is pushed: some minutes ...", flush=True)
         app.App(environment).renew(_secrets(environment))
     else:
         folder = environment.gateway.folder
