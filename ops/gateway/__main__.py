@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from ops.gateway import app, generate, layout, runtime
-from ops.gateway.environment import COLOURS, Colour, Environment, EnvironmentInvalid, load
+from ops.gateway.environment import COLOURS, NAMES, Colour, Environment, EnvironmentInvalid, load, pick
 from ops.gateway.generate import ConfigRefused
 from ops.gateway.runtime import GatewayUnreachable
 from ops.release import state
@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="./doit gateway", description=__doc__)
     commands = {"generate": _generate, "check": _check, "run": _run, "create": _create, "reload": _reload}
     parser.add_argument("command", choices=commands)
-    parser.add_argument("environment", nargs="?", default="local", help="local, staging, production, or a file")
+    parser.add_argument("environment", nargs="?", help=NAMES)
     parser.add_argument("--out", type=Path, help="generate: into this folder, not the environment's own")
     parser.add_argument(
         "--active",
@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> int:
     )
     options = parser.parse_args(arguments)
     try:
-        commands[options.command](load(options.environment), options)
+        commands[options.command](load(pick(options.environment)), options)
     except _KNOWN as error:
         print(f"gateway: {error}", file=sys.stderr)
         return 1
@@ -48,7 +48,7 @@ def _generate(environment: Environment, options: argparse.Namespace) -> None:
     layout.lay_out(environment, folder, named or runtime.kept_shares(folder))
 
 
-def _check(environment: Environment, options: argparse.Namespace) -> None:
+def _check(environment: Environment, _options: argparse.Namespace) -> None:
     """Have HAProxy read what would be written. Its certificate is another machine's: one without is checked."""
     with tempfile.TemporaryDirectory(prefix="gateway") as folder:
         gateway = environment.gateway.model_copy(update={"folder": Path(folder), "certificate": None})
@@ -56,7 +56,7 @@ def _check(environment: Environment, options: argparse.Namespace) -> None:
         generate.write({**generate.render(here, name=environment.name), runtime.STATE: runtime.NO_STATE}, Path(folder))
         generate.write_secrets({}, Path(folder))
         generate.check(Path(folder))
-    print(f"gateway: HAProxy takes the configuration of {options.environment}")
+    print(f"gateway: HAProxy takes the configuration of {environment.name}")
 
 
 def _run(environment: Environment, options: argparse.Namespace) -> None:

@@ -77,12 +77,11 @@ def shares(place: Path, *words: str, **variables: str) -> dict[Any, int]:
 
 @pytest.mark.parametrize("active", ["blue", "green"])
 def test_after_a_start_of_its_machine_the_active_colour_has_the_calls(
-    place: Path, raw: Database[dict[str, Any]], database_uri: str, active: str
+    place: Path, system: Database[dict[str, Any]], database_uri: str, active: str
 ) -> None:
     """The folder is in memory and has forgotten the weights; the database has not. Kept ones need no database."""
-    raw.controls.delete_many({})
-    raw.controls.insert_one({"_id": "colour", "active": active})
-    here = {"MONGODB_URI": database_uri, "MONGODB_DATABASE": raw.name}
+    system.controls.update_one({"_id": "colour"}, {"$set": {"active": active}})
+    here = {"MONGODB_URI": database_uri, "MONGODB_DATABASE": system.name}
     other = {"blue": "green", "green": "blue"}[active]
     assert shares(place, **here) == {active: 100, other: 0}
     assert shares(place, **NOWHERE) == {active: 100, other: 0}
