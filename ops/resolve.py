@@ -113,11 +113,13 @@ def _by_chain(row: TransactionRow, to: To, evidence: Evidence) -> TransactionRow
         if not isinstance(witnessed, dict):
             raise Refused(witnessed or "the chain has no such transaction, or not deep enough yet")
         return _confirm(row, {"tx_hash": tx_hash, **witnessed}, evidence)
-    receipt = chain.receipt(tx_hash)
+    head, receipt = chain.head(), chain.receipt(tx_hash)
     if to != "failed" or receipt is None or receipt.is_success:
         raise Refused("a transaction of the chain confirms, or shows that it was reverted; this one does not")
     if row.get("tx_hash") != tx_hash:
         raise Refused("that reverted transaction is not known to be this one's")
+    if not settle.is_deep(receipt, head):
+        raise Refused("it is not deep enough yet: its block may still be reorganised")
     failure = {"code": "execution_reverted", "message": "The transaction was mined and reverted."}
     return end_without_effect(row, "failed", failure, evidence.line())
 
@@ -150,6 +152,8 @@ def _by_provider(row: TransactionRow, to: To, evidence: Evidence) -> Transaction
         raise Refused(f"MetaKeep says {status.state}")
     if to == "confirmed":
         return _confirm_shown(row, its_id, status, evidence)
+    if settle.on_no_effect(row, status) != "agreed":
+        raise Refused(f"MetaKeep says {status.state}, and the chain does not bear it out, or not deep enough yet")
     failure = {"code": f"provider_{to}", "message": f"The wallet provider says that the transaction {status.state}."}
     end: Literal["failed", "cancelled"] = "failed" if to == "failed" else "cancelled"
     return end_without_effect(row, end, failure, evidence.line())

@@ -145,6 +145,23 @@ def test_ended_by_a_statement(bench: Bench, lost: TransactionRow, to: str) -> No
     bench.audit_of_books()
 
 
+@pytest.mark.parametrize("evidence", ["provider", "tx_hash"])
+def test_a_revert_counts_at_its_depth(bench: Bench, monkeypatch: pytest.MonkeyPatch, evidence: str) -> None:
+    """Before, its block may be reorganised and the same transaction succeed."""
+    row, its_id = queued_at_metakeep(bench, "failed")
+    block = bench.provider.rpc("eth_getBlockByNumber", "latest", True)
+    tx_hash = block["transactions"][0]["hash"]
+    bench.raw.transactions.update_one({"_id": row["_id"]}, {"$set": {"tx_hash": tx_hash}})
+    given = {"provider": f"provider={its_id}", "tx_hash": f"tx_hash={tx_hash}"}[evidence]
+    monkeypatch.setenv("CONFIRMATION_DEPTH", "1")
+    config.forget()
+    assert asked(row, "failed", given) == 1
+    monkeypatch.setenv("CONFIRMATION_DEPTH", "0")
+    config.forget()
+    assert asked(row, "failed", given) == 0
+    bench.audit_of_books()
+
+
 def test_a_reverted_transaction_fails_the_one_it_is_of(bench: Bench, pauses: list[float]) -> None:
     """Known by its hash; somebody else's reverted transaction proves nothing."""
     row, _ = queued_at_metakeep(bench, "failed")

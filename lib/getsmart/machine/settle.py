@@ -5,7 +5,7 @@ Nothing else moves money: an inbound webhook only makes us ask earlier.
 
 import random
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 from pymongo.errors import DuplicateKeyError
 
@@ -34,6 +34,10 @@ def refresh(row: TransactionRow, inbound_event: tuple[str, str] | None = None) -
     match status.state:
         case "completed":
             return _completed(row, status, inbound_event)
+        case "failed" | "cancelled" if (verdict := on_no_effect(row, status)) != "agreed":
+            return by_chain(row) or (
+                wait(row) if verdict == "open" else _doubt(row, "the chain says that it succeeded")
+            )
         case "failed":
             reason = (status.failure_reason or "execution reverted")[:200]
             log.event("transaction.reverted", transaction_id=row["_id"], reason=log.redact(reason))
@@ -44,6 +48,36 @@ def refresh(row: TransactionRow, inbound_event: tuple[str, str] | None = None) -
             return end_without_effect(row, "cancelled", failure) or _current(row)
         case _:
             return by_chain(row) or wait(row)
+
+
+def on_no_effect(row: TransactionRow, status: ProviderStatus) -> Literal["agreed", "open", "contradicted"]:
+    """Whether the chain bears MetaKeep out that a row had no effect: what was reverted may be mined anew, and succeed.
+
+    `failed` needs a receipt that says so, as deep as a confirmation's; `cancelled` none at all. Without a node, or where
+    no hash is known, MetaKeep alone is believed. Raises ChainUnavailable.
+    """
+    hashes = sorted({one for one in (status.tx_hash, row.get("tx_hash")) if one})
+    if not hashes or not chain.is_configured():
+        return "agreed"
+    head = _head()
+    found = [receipt for receipt in map(chain.receipt, hashes) if receipt is not None]
+    if any(receipt.is_success for receipt in found):
+        return "contradicted"
+    if not found:
+        return "agreed" if status.state == "cancelled" else "open"
+    return "agreed" if all(is_deep(receipt, head) for receipt in found) else "open"
+
+
+def _head() -> int:
+    """The newest block, asked for before a receipt is: read the other way round, a block that was reorganised between
+    both would seem deeper than it ever was."""
+    return chain.head() if config.read(config.ChainSettings).confirmation_depth else 0
+
+
+def is_deep(receipt: chain.Receipt, head: int) -> bool:
+    """Whether a receipt lies as deep as what is booked."""
+    depth = config.read(config.ChainSettings).confirmation_depth
+    return not depth or head - receipt.block_number >= depth
 
 
 def by_chain(row: TransactionRow) -> TransactionRow | None:
@@ -107,6 +141,7 @@ def _confirm(row: TransactionRow, evidence: dict[str, Any], inbound_event: tuple
 
 def witness(row: TransactionRow, tx_hash: str) -> dict[str, Any] | str | None:
     """What the chain itself says: evidence, a sentence of doubt, or None while it lies too shallow."""
+    head = _head()
     receipt = chain.receipt(tx_hash)
     if receipt is None:
         return None
@@ -121,8 +156,7 @@ def witness(row: TransactionRow, tx_hash: str) -> dict[str, Any] | str | None:
     ]
     if len(found) != 1:
         return f"the receipt has {len(found)} such Transfers"
-    depth = config.read(config.ChainSettings).confirmation_depth
-    if depth and chain.head() - receipt.block_number < depth:
+    if not is_deep(receipt, head):
         return None
     settlement = {"tx_hash": tx_hash, "log_index": found[0].log_index}
     place = {"block_number": receipt.block_number, "block_hash": receipt.block_hash}

@@ -177,6 +177,12 @@ def _text(content: dict[str, Any], *names: str) -> str | None:
     return next((str(content[name]) for name in names if content.get(name)), None)
 
 
+def _hash(content: dict[str, Any]) -> str | None:
+    """The chain's id of the transaction, in lower case as the chain's node has it: ours are compared as texts."""
+    found = _text(content, "transactionHash")
+    return found.lower() if found else None
+
+
 def read_wallet(content: dict[str, Any]) -> str:
     """The chain address in a wallet reply. Raises ProviderOutage when it has none."""
     wallet = content.get("wallet")
@@ -195,7 +201,7 @@ def read_submission(content: dict[str, Any]) -> Submitted | ConsentNeeded:
         raise ProviderOutage(f"MetaKeep answered {str(content.get('status'))[:60]} to a transaction", is_ambiguous=True)
     # Older pages call the link transactionUrl.
     link = _text(content, "transactionChainScanUrl", "transactionUrl")
-    return Submitted(transaction_id, _text(content, "transactionHash"), link)
+    return Submitted(transaction_id, _hash(content), link)
 
 
 def read_status(content: dict[str, Any]) -> ProviderStatus:
@@ -204,7 +210,7 @@ def read_status(content: dict[str, Any]) -> ProviderStatus:
     transfers = tuple(found for found in map(_read_transfer, events) if found)
     return ProviderStatus(
         state=_STATES.get(str(content.get("status"))),
-        tx_hash=_text(content, "transactionHash"),
+        tx_hash=_hash(content),
         explorer_url=_text(content, "transactionChainScanUrl", "transactionUrl"),
         transfers=transfers,
         failure_reason=_text(content, "failureReason"),

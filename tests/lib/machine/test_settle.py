@@ -304,6 +304,65 @@ def test_an_unknown_row_may_fail_late(bench: Bench) -> None:
     bench.audit()
 
 
+def _look(bench: Bench, minted: Answer) -> str:
+    """What becomes of it at the next look."""
+    bench.time.advance(90)
+    tick.run()
+    return bench.status(minted)
+
+
+def test_a_failure_needs_a_reverted_receipt_at_the_depth(bench: Bench, setting: Callable[..., None]) -> None:
+    """A block that is reorganised may be mined anew with another end: until it is deep nothing is given back."""
+    bench.provider.fault(MINT_PATH, "failed")
+    minted = submitted(bench)
+    setting(CONFIRMATION_DEPTH="2")
+    with Node({"eth_blockNumber": "0x6", "eth_getTransactionReceipt": None}) as node:
+        setting(CHAIN_RPC_URL=node.url)
+        seen = [_look(bench, minted)]
+        for status, head in ((0, 6), (1, 9), (0, 6), (0, 7)):
+            told = {"eth_blockNumber": hex(head), "eth_getTransactionReceipt": receipt(status=status, block=5)}
+            node.results.update(told)
+            seen.append(_look(bench, minted))
+    assert seen == ["submitted", "submitted", "unknown", "unknown", "failed"]
+    bench.audit_of_books()
+
+
+@pytest.mark.parametrize("end", ["failed", "cancelled"])
+def test_an_end_without_effect_that_the_chain_denies(bench: Bench, setting: Callable[..., None], end: str) -> None:
+    """The chain is the judge: where it has this very Transfer, the row is confirmed, whatever MetaKeep says."""
+    bench.provider.fault(MINT_PATH, end)
+    minted = submitted(bench)
+    with Node({"eth_getTransactionReceipt": receipt(_logs(bench))}) as node:
+        setting(CHAIN_RPC_URL=node.url)
+        seen = [_look(bench, minted) for _ in range(2)]
+    assert seen == ["unknown", "confirmed"]
+    bench.audit_of_books()
+
+
+def test_cancelled_is_believed_where_the_chain_has_nothing(bench: Bench) -> None:
+    """Never mined: there is no receipt that could say so."""
+    bench.provider.fault(MINT_PATH, "cancelled")
+    minted = submitted(bench)
+    assert _look(bench, minted) == "cancelled"
+    bench.audit()
+
+
+def test_the_head_is_asked_for_before_the_receipt(
+    bench: Bench, setting: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A block that is reorganised between both questions would seem deeper than it ever was."""
+    setting(CONFIRMATION_DEPTH="2")
+    minted, real, asked = submitted(bench), settle.chain._ask, list[str]()
+
+    def noted(method: str, parameters: Any) -> Any:
+        asked.append(method)
+        return real(method, parameters)
+
+    monkeypatch.setattr(settle.chain, "_ask", noted)
+    settle.refresh(bench.row(minted))  # type: ignore[arg-type]
+    assert asked == ["eth_blockNumber", "eth_getTransactionReceipt"]
+
+
 def test_a_revert_reason_is_logged_without_persons(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     """I6: the provider's text may name somebody; our log and the caller's failure do not."""
     bench.provider.fault(MINT_PATH, "failed", reason="no room for someone@example.com")

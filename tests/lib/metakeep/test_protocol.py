@@ -115,8 +115,8 @@ def test_a_long_vendor_status_is_cut() -> None:
 
 
 def test_a_submission_is_read_with_either_name_of_its_link() -> None:
-    """Older pages call the explorer link transactionUrl."""
-    reply = {"status": "QUEUED", "transactionId": "id", "transactionHash": "0xab", "transactionUrl": "https://x"}
+    """Older pages call the explorer link transactionUrl. A hash is kept in lower case, as the chain's node has it."""
+    reply = {"status": "QUEUED", "transactionId": "id", "transactionHash": "0xAb", "transactionUrl": "https://x"}
     assert protocol.read_submission(reply) == Submitted("id", "0xab", "https://x")
     assert protocol.read_submission({"status": "QUEUED", "transactionId": "id"}) == Submitted("id", None, None)
 
