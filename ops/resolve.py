@@ -152,11 +152,16 @@ def _by_provider(row: TransactionRow, to: To, evidence: Evidence) -> Transaction
         raise Refused(f"MetaKeep says {status.state}")
     if to == "confirmed":
         return _confirm_shown(row, its_id, status, evidence)
+    return _end_as_told(row, status, evidence)
+
+
+def _end_as_told(row: TransactionRow, status: protocol.ProviderStatus, evidence: Evidence) -> TransactionRow | None:
+    """Failed or cancelled, as MetaKeep says, where the chain bears it out."""
     if settle.on_no_effect(row, status) != "agreed":
         raise Refused(f"MetaKeep says {status.state}, and the chain does not bear it out, or not deep enough yet")
+    to: Literal["failed", "cancelled"] = "failed" if status.state == "failed" else "cancelled"
     failure = {"code": f"provider_{to}", "message": f"The wallet provider says that the transaction {status.state}."}
-    end: Literal["failed", "cancelled"] = "failed" if to == "failed" else "cancelled"
-    return end_without_effect(row, end, failure, evidence.line())
+    return end_without_effect(row, to, failure, evidence.line())
 
 
 def _submit(

@@ -4,7 +4,11 @@ import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from hashlib import sha256
+from operator import itemgetter
 
+from getsmart.amounts import format_units
+from getsmart.mongo import to_units
 from tests.simulation.checkers import Check
 from tests.simulation.facts import WITH_OUTBOX, Facts
 from tests.simulation.world import Row
@@ -46,6 +50,38 @@ def each_change_told(facts: Facts) -> Iterator[str]:
         told = [event["type"] for event in facts.events_of(batch_id=row["_id"]) if event["type"].startswith("batch")]
         if told != (["batch.completed"] if row["status"] == "completed" else []):
             yield f"I5: of {row['_id']} is told {told}"
+
+
+def receipts_are_true(facts: Facts) -> Iterator[str]:
+    """I5: a completed batch is told with the rows as they are in the end; its root is theirs, by docs/airdrop.md."""
+    for batch in facts.rows["batches"]:
+        if batch["status"] != "completed":
+            continue
+        made = {row["batch_row"]: row for row in facts.transactions if row.get("batch_id") == batch["_id"]}
+        kept = sorted(
+            (row for row in facts.rows["batch_rows"] if row["batch_id"] == batch["_id"]), key=itemgetter("row")
+        )
+        leaves = [_leaf(row, made[row["row"]]) for row in kept if row["row"] in made]
+        if _root(leaves).hex() != batch["merkle_root"]:
+            yield f"I5: the receipt of {batch['_id']} is not of its rows as they ended"
+        for event in facts.events_of(batch_id=batch["_id"]):
+            counts = {name: count for name, count in json.loads(event["data"]).get("counts", {}).items() if count}
+            if event["type"] == "batch.completed" and counts != Counter(row["status"] for row in made.values()):
+                yield f"I5: {batch['_id']} is told to be completed with {counts}"
+
+
+def _leaf(row: Row, made: Row) -> bytes:
+    content = {name: row[name] for name in ("row", "wallet_id")} | {"amount": format_units(to_units(row["amount"]))}
+    content |= {"transaction_id": made["_id"], "status": made["status"], "tx_hash": made.get("tx_hash")}
+    return json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def _root(leaves: list[bytes]) -> bytes:
+    """RFC 6962, section 2.1."""
+    if len(leaves) < 2:
+        return sha256(b"\0" + leaves[0] if leaves else b"").digest()
+    place = 1 << (len(leaves) - 1).bit_length() - 1
+    return sha256(b"\1" + _root(leaves[:place]) + _root(leaves[place:])).digest()
 
 
 def delivered(facts: Facts) -> Iterator[str]:
@@ -93,5 +129,5 @@ def no_secret_leaves(facts: Facts) -> Iterator[str]:
             yield f"I6: a secret in {where}: {found.group()[:12] if found else 'a consent token'}"
 
 
-IN_THE_END: tuple[Check, ...] = (numbered, each_change_told, delivered, told_truly)
+IN_THE_END: tuple[Check, ...] = (numbered, each_change_told, receipts_are_true, delivered, told_truly)
 ALWAYS: tuple[Check, ...] = (no_secret_leaves,)

@@ -11,8 +11,9 @@ from typing import Any
 from unittest.mock import patch
 
 from getsmart import log
-from getsmart.machine import claim, conclude, deliver, number, send, settle
+from getsmart.machine import airdrop, claim, conclude, deliver, number, send, settle
 from getsmart.metakeep import client, protocol
+from getsmart.models import MOVES
 from getsmart.mongo import database
 from getsmart.outbound.post import Outcome
 from getsmart.services import inbound as receiving
@@ -271,6 +272,14 @@ DEFECTS: dict[str, Defect] = {
     "other_amount": Defect("another amount is sent", ("mint",), ((protocol, "mint", _other_amount),)),
     "other_party": Defect("somebody else is paid", ("mint",), ((protocol, "mint", _other_party),)),
     "row_skipped": Defect("a row is not paid", ("airdrop",), ((transactions, "insert_many", _row_skipped),)),
+    "completed_early": Defect(
+        "completed with an open row",
+        ("airdrop",),
+        (
+            (airdrop, "FINAL", lambda _real: frozenset(MOVES)),
+            (transactions, "has_open_of_batch", lambda _real: lambda batch_id: False),
+        ),
+    ),
     "no_ceiling": Defect("a ceiling counts nothing", ("ceiling",), ((ceilings, "take", _no_ceiling),)),
     "address_logged": Defect("an address is logged", ("mint",), ((protocol, "mint", _address_logged),)),
     "outage_is_failure": Defect(

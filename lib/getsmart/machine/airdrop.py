@@ -23,6 +23,7 @@ from getsmart.machine import ceiling, receipt
 from getsmart.machine.recovery import is_too_late, lost_before, refuse_while_recovering
 from getsmart.metakeep import client, protocol
 from getsmart.models import (
+    FINAL,
     ISSUANCE,
     SUPPLY,
     Accepted,
@@ -181,7 +182,7 @@ def _make_real(batch: BatchRow) -> Accepted:
 
 def work(batch: BatchRow) -> int:
     """Make the next chunk of rows into transactions, or close a batch whose rows are all final; how many rows moved."""
-    if batch["unfolded"] < batch["total"]:
+    if batch["unfolded"] < 0:
         return _unfold(batch)
     if not transactions.has_open_of_batch(batch["_id"]):
         _complete(batch)
@@ -189,7 +190,14 @@ def work(batch: BatchRow) -> int:
 
 
 def _complete(batch: BatchRow) -> None:
-    """Every row is final: the receipt, and the event that tells of it."""
+    """Where every row is final: the receipt, and the event that tells of it.
+
+    What is final never moves, so it is counted: a row that moves while open ones are looked for, state by state, may be
+    in none of them.
+    """
+    counts = transactions.count_by_status(batch["_id"])
+    if sum(counts.get(status, 0) for status in FINAL) < batch["total"]:
+        return
     root = receipt.merkle_root(_lines(batch))
     completed = cast(BatchRow, {**batch, "status": "completed", "merkle_root": root})
     event: Event = {
@@ -197,7 +205,7 @@ def _complete(batch: BatchRow) -> None:
         "client_id": batch["client_id"],
         "type": "batch.completed",
         "created_at": clock.now(),
-        "data": dump_json(objects.batch(completed, transactions.count_by_status(batch["_id"]))),
+        "data": dump_json(objects.batch(completed, counts)),
         "traceparent": cause_of(batch),
     }
     batches.change(batch, {"status": "completed", "merkle_root": root}, outbox=[event])

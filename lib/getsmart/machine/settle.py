@@ -53,8 +53,8 @@ def refresh(row: TransactionRow, inbound_event: tuple[str, str] | None = None) -
 def on_no_effect(row: TransactionRow, status: ProviderStatus) -> Literal["agreed", "open", "contradicted"]:
     """Whether the chain bears MetaKeep out that a row had no effect: what was reverted may be mined anew, and succeed.
 
-    `failed` needs a receipt that says so, as deep as a confirmation's; `cancelled` none at all. Without a node, or where
-    no hash is known, MetaKeep alone is believed. Raises ChainUnavailable.
+    `failed` needs a receipt that says so, as deep as a confirmation's; `cancelled` none at all. Without a node, or
+    where no hash is known, MetaKeep alone is believed. Raises ChainUnavailable.
     """
     hashes = sorted({one for one in (status.tx_hash, row.get("tx_hash")) if one})
     if not hashes or not chain.is_configured():
@@ -69,8 +69,10 @@ def on_no_effect(row: TransactionRow, status: ProviderStatus) -> Literal["agreed
 
 
 def _head() -> int:
-    """The newest block, asked for before a receipt is: read the other way round, a block that was reorganised between
-    both would seem deeper than it ever was."""
+    """The newest block, asked for before a receipt is.
+
+    Read the other way round, a block that was reorganised in between would seem deeper than it ever was.
+    """
     return chain.head() if config.read(config.ChainSettings).confirmation_depth else 0
 
 

@@ -40,7 +40,7 @@ class Taken(Exception):
 
 
 class Known(NamedTuple):
-    """The row that claimed a key, or None; what is known of the last restore; how often its badge claim came to nothing."""
+    """The row of a key, or None; what is known of the last restore; how often its badge claim came to nothing."""
 
     row: TransactionRow | None
     recovery: Document

@@ -9,7 +9,7 @@ from getsmart import clock
 from getsmart.errors import DatabaseUnavailable
 from getsmart.machine import airdrop
 from getsmart.services import tick
-from getsmart.stores import batches, reserves
+from getsmart.stores import batches, reserves, transactions
 from tests.airdrops import Rows, drop, paid_once, read, work_off
 from tests.airdrops import rows as rows  # noqa: PLC0414 - the fixture
 from tests.airdrops import small as small  # noqa: PLC0414 - the fixture
@@ -178,6 +178,20 @@ def test_killed_while_closing(bench: Bench, rows: Rows, monkeypatch: pytest.Monk
     work_off(bench, 2)
     assert read(bench, accepted)["status"] == "completed"
     assert bench.raw.events.count_documents({"type": "batch.completed"}) == 1
+
+
+def test_a_row_that_moves_while_it_is_looked_for_keeps_its_batch_open(
+    bench: Bench, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Open rows are looked for state by state, and one may go from a later to an earlier one meanwhile."""
+    drop(bench, rows)
+    tick.run()
+    batch: Any = bench.raw.batches.find_one({})
+    assert batch["unfolded"] == len(rows)
+    monkeypatch.setattr(transactions, "has_open_of_batch", lambda _: False)
+    airdrop.work(batch)
+    batch = bench.raw.batches.find_one({})
+    assert (batch["status"], "outbox" in batch) == ("running", False)
 
 
 def test_two_ticks_unfold_once(bench: Bench, rows: Rows, small: None) -> None:
