@@ -23,6 +23,13 @@ MOST_LINES_OF_A_HANDLER = 30
 MOST_LINES_OF_A_DOOR = 120
 THE_PLATFORMS_OWN = {"LOG_DESTINATIONS"}
 
+# Words of this form in ops/ and serving/ that are no variables, or another's: GitHub's, doctl's, a terminal's, a test's.
+NO_VARIABLES_OF_OURS = {
+    *("ACCESS_KEYS", "BUILD_TIME", "RUN_TIME", "PATH_INFO", "TYPE_CHECKING", "SERVING_JSON_AS_BASE64"),
+    *("GITHUB_ACTIONS", "GITHUB_ACTOR", "GITHUB_STEP_SUMMARY", "FORCE_COLOR"),
+    *("DOCKER_SANDBOX_INSTALL", "HTTPS_PROXY", "XDG_CONFIG_HOME"),
+}
+
 all_functions = pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.route)
 
 
@@ -131,6 +138,23 @@ def test_every_variable_is_explained_once() -> None:
     deployed = {name for function in FUNCTIONS for name in function.environment}
     assert set(names) == read_by_the_library() | THE_PLATFORMS_OWN
     assert deployed <= set(names)
+
+
+def test_every_variable_of_a_program_is_explained() -> None:
+    """What a program of ours reads, and the gateway's image, is in .env.example, as a comment if it may be unset."""
+    files = [*(ROOT / "ops").rglob("*.py"), *(ROOT / "serving").rglob("*.py"), ROOT / "dodo.py"]
+    found = {
+        node.value
+        for file in files
+        if "node_modules" not in file.parts
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        if re.fullmatch(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+", node.value)
+    }
+    start = (ROOT / "deploy/gateway/start").read_text()
+    found |= set(re.findall(r"\b((?:WEIGHT|GATEWAY|WEB)_[A-Z_]+)\b", start))
+    assert {name for name in found - NO_VARIABLES_OF_OURS if not re.search(rf"\b{name}\b", EXAMPLE)} == set()
+    assert {"SMOKE_KEY", "MONGODB_ADMIN_URI", "GATEWAY_FOLDER"} <= found
 
 
 def test_no_example_value_is_empty_or_quoted() -> None:
