@@ -23,7 +23,7 @@ MOST_LINES_OF_A_HANDLER = 30
 MOST_LINES_OF_A_DOOR = 120
 THE_PLATFORMS_OWN = {"LOG_DESTINATIONS"}
 
-# Words of this form in ops/ and serving/ that are no variables, or another's: GitHub's, doctl's, a terminal's, a test's.
+# Words of this form in ops/ and serving/ that are no variables, or not ours: GitHub's, doctl's, a terminal's, a test's.
 NO_VARIABLES_OF_OURS = {
     *("ACCESS_KEYS", "BUILD_TIME", "RUN_TIME", "PATH_INFO", "TYPE_CHECKING", "SERVING_JSON_AS_BASE64"),
     *("GITHUB_ACTIONS", "GITHUB_ACTOR", "GITHUB_STEP_SUMMARY", "FORCE_COLOR"),
