@@ -139,10 +139,17 @@ def _api_key(options: argparse.Namespace) -> str:
 
 def _database(options: argparse.Namespace) -> str:
     admin = os.environ.get("MONGODB_ADMIN_URI", "")
-    if not admin or not options.user:
-        raise Refused("MONGODB_ADMIN_URI (somebody who may make users) and --user are needed")
+    uri = "" if admin or options.step == "drop" else _asked()
+    if not uri and not (admin and options.user):
+        raise Refused(
+            "MONGODB_ADMIN_URI (somebody who may make users) and --user are needed; or, to add one that was made"
+            " elsewhere, its URI on standard input"
+        )
     file, database = _file(options, "MONGODB_URI"), config.read(config.DatabaseSettings).name
     settings.say()
+    if uri:
+        old = single.database_address(file, uri, database)
+        return f"MONGODB_URI in {file} has the new user; {old} still works. Now {DEPLOY}; then take {old} away."
     if options.step == "drop":
         single.drop_database_user(file, admin, options.user)
         return f"{options.user} is gone."
@@ -182,6 +189,10 @@ def _typed(options: argparse.Namespace) -> str:
     """The new value, where one is asked for: from standard input, or typed without an echo."""
     if options.name not in ASKED or options.step in {"switch", "drop"}:
         return ""
+    return _asked()
+
+
+def _asked() -> str:
     return (getpass.getpass("the new value: ") if sys.stdin.isatty() else sys.stdin.readline()).strip()
 
 

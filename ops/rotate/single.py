@@ -77,6 +77,18 @@ def database_user(env_file: Path, admin_uri: str, name: str, database: str) -> s
     return old
 
 
+def database_address(env_file: Path, uri: str, database: str) -> str:
+    """Put the URI of a user that was made elsewhere in, once it is proven. Returns the old user's name, or "it".
+
+    Raises Refused when it cannot log in, or may do more than it has to.
+    """
+    old = envfile.values(env_file).get("MONGODB_URI", "")
+    if found := _proven(uri, database):
+        raise Refused("; ".join(found))
+    envfile.change(env_file, {"MONGODB_URI": uri})
+    return urlsplit(old).username or "it"
+
+
 def drop_database_user(env_file: Path, admin_uri: str, old: str) -> None:
     """Take the old user away. Raises Refused while MONGODB_URI still names it."""
     uri = envfile.values(env_file)["MONGODB_URI"]

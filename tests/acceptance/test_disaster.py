@@ -109,7 +109,10 @@ class World:
 
     def run(self, words: list[str], *, codes: tuple[int, ...] = (0,)) -> str:
         """A command of the runbook as its reader types it."""
-        command = [word.replace("KEY", str(self.folder / "key.txt")) for word in words]
+        public = self.folder / "production.env"
+        public.write_text(f"MONGODB_DATABASE={NAME}\n")
+        meant = {"KEY": str(self.folder / "key.txt"), "production": str(public)}
+        command = [meant.get(word, word) for word in words]
         done = subprocess.run(
             [sys.executable, "-m", "ops.tasks", *command[1:]],
             cwd=ROOT, env={**os.environ, "PYTHONPATH": f"{ROOT / 'lib'}:{ROOT}"},

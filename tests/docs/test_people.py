@@ -77,6 +77,33 @@ def test_each_threat_has_a_test(repository: Path) -> None:
         assert [name for name in named if not (repository / name).exists()] == []
 
 
+# Makes or tells nothing of an environment, or is what a worker runs, with its own variables.
+NO_ENVIRONMENT = ("backup --new-identity", "backup --every", "replicaset", "rotate", "migrate new", "audit", "serve")
+
+
+def test_whoever_is_woken_up_works_on_the_right_environment(repository: Path) -> None:
+    """Each command of a runbook that asks a database, a gateway or a deployment names the environment."""
+    found = []
+    for page in (repository / "docs/runbooks").glob("*.md"):
+        said_once = page.name in {"rotate-secrets.md", "migration-failed.md", "before-you-begin.md"}
+        for words in re.findall(r"(?:^|`)\./doit ([^`\n#]+)", page.read_text(), re.MULTILINE):
+            names = re.search(
+                r"--env (production|staging|deploy/environments/)|\b(production|staging|ENVIRONMENT)\b", words
+            )
+            if not said_once and not names and not words.startswith(NO_ENVIRONMENT):
+                found.append((page.name, words))
+    assert found == []
+
+
+def test_whatever_a_runbook_types_is_defined(repository: Path) -> None:
+    """$API and $KEY are exported on one page, and each page that uses them leads there."""
+    pages = {page.name: page.read_text() for page in (repository / "docs/runbooks").glob("*.md")}
+    assert {"API", "KEY"} <= set(re.findall(r"^export ([A-Z]+)=", pages["before-you-begin.md"], re.MULTILINE))
+    using = {name for name, text in pages.items() if re.search(r"\$(API|KEY)\b", text)}
+    assert len(using) > 8
+    assert {name for name in using if "(before-you-begin.md)" not in pages[name]} == set()
+
+
 def test_a_real_account_takes_ten_commands(repository: Path) -> None:
     """README leads to them; each is a task that exists, doctl, or a copy; and what was never tried is a list below."""
     assert "(docs/deploy.md#to-a-real-account)" in (repository / "README.md").read_text()

@@ -204,6 +204,34 @@ def test_without_a_step_the_steps_are_said(run: Callable[..., str]) -> None:
     assert "metakeep: add, then switch, then drop" in run("metakeep")
 
 
+def test_a_databases_user_that_was_made_elsewhere(
+    tmp_path: Path, env: Path, run: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nobody may make users by a command, the new user's URI is typed in; it is proven as one of ours is."""
+    monkeypatch.delenv("MONGODB_ADMIN_URI", raising=False)
+    server = EmbeddedDatabase(tmp_path)
+    uri = server.start()
+    try:
+        with MongoClient[dict[str, Any]](uri) as client:
+            for name, role in (("first", "readWrite"), ("second", "readWrite"), ("too-much", "dbOwner")):
+                made = [{"role": role, "db": "tests"}]
+                client.admin.command("createUser", name, pwd="made-up", roles=made)  # pragma: allowlist secret
+        addresses = {
+            name: uri.replace("//", f"//{name}:made-up@") for name in ("first", "second", "too-much", "nobody")
+        }
+        envfile.change(env, {"MONGODB_URI": addresses["first"]})
+        assert "has dbOwner@tests" in run("database", "add", value=addresses["too-much"])
+        assert "cannot log in" in run("database", "add", value=addresses["nobody"])
+        assert read_env(env)["MONGODB_URI"] == addresses["first"]
+        said = run("database", "add", value=addresses["second"])
+        assert said.startswith("0 ")
+        assert "first still works" in said
+        assert "made-up" not in said
+        assert read_env(env)["MONGODB_URI"] == addresses["second"]
+    finally:
+        server.stop()
+
+
 def test_the_databases_user(
     tmp_path: Path, env: Path, run: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
