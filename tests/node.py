@@ -28,11 +28,15 @@ def receipt(*logs: dict[str, Any], status: int = 1, block: int = 5) -> dict[str,
 
 @dataclass
 class Node:
-    """Answers each method with its entry: a result, or under `raw` the whole body as it is."""
+    """Answers each method with its entry: a result, or under `raw` the whole body as it is.
+
+    It is a node of the tests' chain; that it was asked which one is no question that a test has to know of.
+    """
 
     results: dict[str, Any]
     raw: bytes | None = None
     questions: list[dict[str, Any]] = field(default_factory=list)
+    chain_id: str = "0x13882"
 
     def __enter__(self) -> Self:
         """Serve on a free port."""
@@ -44,12 +48,12 @@ class Node:
             def do_POST(self) -> None:
                 asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 batch = asked if isinstance(asked, list) else [asked]
-                node.questions.extend(batch)
-                answers = [
-                    {"jsonrpc": "2.0", "id": one["id"], "result": node.results.get(one["method"])} for one in batch
-                ]
+                is_about_itself = batch[0]["method"] == "eth_chainId"
+                node.questions.extend([] if is_about_itself else batch)
+                results = {"eth_chainId": node.chain_id, **node.results}
+                answers = [{"jsonrpc": "2.0", "id": one["id"], "result": results.get(one["method"])} for one in batch]
                 answer = answers if isinstance(asked, list) else answers[0]
-                body = json.dumps(answer).encode() if node.raw is None else node.raw
+                body = json.dumps(answer).encode() if node.raw is None or is_about_itself else node.raw
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()

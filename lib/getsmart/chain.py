@@ -1,6 +1,9 @@
 """The second witness: a JSON-RPC node of the chain, asked for receipts and the head.
 
-Source: Ethereum JSON-RPC specification (eth_blockNumber, eth_getTransactionReceipt, eth_getLogs,
+Before its first answer counts it is asked which chain it is of, once in a process: what another chain has or lacks says
+nothing, and reads like a reorganisation. Every question may raise Misconfigured for that.
+
+Source: Ethereum JSON-RPC specification (eth_chainId, eth_blockNumber, eth_getTransactionReceipt, eth_getLogs,
 eth_getBlockByNumber); ERC-20's Transfer event.
 """
 
@@ -16,7 +19,7 @@ from typing import Any, NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from getsmart import config
-from getsmart.errors import ProviderUnavailable
+from getsmart.errors import Misconfigured, ProviderUnavailable
 
 # The keccak-256 of the event signature of ERC-20 Transfer (EIP-20).
 TRANSFER_TOPIC = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
@@ -213,9 +216,39 @@ def _number(value: Any) -> int:
         raise ChainUnavailable("the node's number is malformed") from error
 
 
+def chain_id() -> int:
+    """Which chain the node is of. Raises ChainUnavailable."""
+    return _number(_question(_url(), "eth_chainId", []))
+
+
+def _url() -> str:
+    return config.read(config.ChainSettings).rpc_url or ""
+
+
+@cache
+def _ours() -> set[tuple[int, str, int]]:
+    """The nodes that have said to be of the chain we want: process, URL and chain."""
+    return set()
+
+
+def _proven() -> str:
+    """The node's URL, once it has said to be of our chain. Raises Misconfigured where it is of another one."""
+    url, wanted = _url(), config.read(config.TokenSettings).chain_id
+    known = (os.getpid(), url, wanted)
+    if known not in _ours():
+        found = chain_id()
+        if found != wanted:
+            raise Misconfigured(f"CHAIN_RPC_URL is a node of chain {found}, and CHAIN_ID is {wanted}")
+        _ours().add(known)
+    return url
+
+
 def _ask(method: str, parameters: list[Any]) -> Any:
+    return _question(_proven(), method, parameters)
+
+
+def _question(url: str, method: str, parameters: list[Any]) -> Any:
     question = {"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}
-    url = config.read(config.ChainSettings).rpc_url or ""
     try:
         answer = json.loads(_post(url, json.dumps(question).encode()))
         if answer.get("error") is not None:
@@ -231,7 +264,7 @@ def _ask_all(method: str, calls: Sequence[list[Any]]) -> list[Any]:
         {"jsonrpc": "2.0", "id": place, "method": method, "params": parameters}
         for place, parameters in enumerate(calls)
     ]
-    url = config.read(config.ChainSettings).rpc_url or ""
+    url = _proven()
     try:
         answers = {one["id"]: one["result"] for one in json.loads(_post(url, json.dumps(batch).encode()))}
         return [answers[place] for place in range(len(calls))]
@@ -252,6 +285,7 @@ def forget() -> None:
         for connection in waiting:
             connection.close()
     _idle.cache_clear()
+    _ours.cache_clear()
 
 
 def _post(url: str, body: bytes) -> bytes:

@@ -2,12 +2,14 @@
 
 import base64
 import contextlib
+import os
 from typing import Any
 
 import pytest
 
 from getsmart import chain, config
 from getsmart.chain import ChainUnavailable, Receipt, TransferLog
+from getsmart.errors import Misconfigured
 from tests.money import Bench
 from tests.node import Node, receipt, transfer_log
 from tests.wire import CUT, Wire, free_url, reply
@@ -18,14 +20,49 @@ HASH = "0x" + "ab" * 32
 
 @pytest.fixture
 def node_at(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Point the library at a node."""
+    """Point the library at a node, of which it knows already which chain it is of; or does not."""
+    for name, value in (("CHAIN_ID", "80002"), ("TOKEN_CONTRACT_ADDRESS", TOKEN), ("TREASURY_ADDRESS", ALICE)):
+        monkeypatch.setenv(name, value)
 
-    def to(url: str) -> None:
+    def to(url: str, *, is_known: bool = True) -> None:
         monkeypatch.setenv("CHAIN_RPC_URL", url)
         config.forget()
+        if is_known:
+            chain._ours().add((os.getpid(), url, 80002))
 
     yield to
     config.forget()
+    chain.forget()
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [chain.head, lambda: chain.receipt(HASH), lambda: chain.blocks([1]), lambda: chain.read_transfers(TOKEN, 1, 2)],
+)
+def test_a_node_of_another_chain_is_not_read(node_at: Any, ask: Any) -> None:
+    """It is asked which one, before anything else; its answers to anything else are nobody's business."""
+    with Node({"eth_blockNumber": "0x10"}, chain_id="0x89") as node:
+        node_at(node.url, is_known=False)
+        for _ in range(2):
+            with pytest.raises(Misconfigured, match="CHAIN_RPC_URL is a node of chain 137, and CHAIN_ID is 80002"):
+                ask()
+        assert node.questions == []
+        assert chain.chain_id() == 137
+
+
+def test_which_chain_it_is_of_is_asked_once(node_at: Any) -> None:
+    """... in a process, of each node; one that does not say is an outage, and is asked again."""
+    with Node({"eth_blockNumber": "0x10", "eth_chainId": None}) as node:
+        node_at(node.url, is_known=False)
+        with pytest.raises(ChainUnavailable):
+            chain.head()
+        node.results["eth_chainId"] = "0x13882"
+        assert chain.head() == 16
+        node.results["eth_chainId"] = "0x1"
+        assert chain.head() == 16
+        chain.forget()
+        with pytest.raises(Misconfigured):
+            chain.head()
 
 
 def test_without_a_url_there_is_no_witness(monkeypatch: pytest.MonkeyPatch) -> None:

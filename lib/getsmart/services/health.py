@@ -52,7 +52,7 @@ def _checks() -> dict[str, Check]:
     return {
         "database": _check("pass", "answers", "reads with majority concern"),
         "provider": _seen(tick.get("provider_ok_at"), "MetaKeep last answered the tick"),
-        "chain": _seen(tick.get("chain_ok_at"), "the chain's node last answered the tick"),
+        "chain": _chain(tick),
         "oldest_queued": _age(queued, _QUEUED_WARN, _QUEUED_FAIL, "the oldest transaction not yet sent"),
         "oldest_submitted": _age(submitted, _SUBMITTED_WARN, None, "the oldest transaction not yet final"),
         "oldest_undelivered": _age(
@@ -93,6 +93,14 @@ def _seen(at: datetime | None, message: str) -> Check:
     if at is None:
         return _check("warn", None, message + ": never")
     return _age(at, _SEEN_WARN, None, message)
+
+
+def _chain(tick: Document) -> Check:
+    """A node of another chain is our mistake and not its outage: nothing is confirmed until it is mended."""
+    wanted, found = config.read(config.TokenSettings).chain_id, tick.get("chain_id")
+    if found is not None and found != wanted:
+        return _check("fail", f"chain {found}", f"the node of CHAIN_RPC_URL is not of the chain of CHAIN_ID, {wanted}")
+    return _seen(tick.get("chain_ok_at"), "the chain's node last answered the tick")
 
 
 def _tick_age(tick: Document) -> Check:

@@ -203,8 +203,14 @@ def _probe() -> int:
     facts: dict[str, Any] = {"probed_at": clock.now()}
     if _attempt("provider_probe", lambda: bool(client.call(protocol.get_developer_wallet(), seconds=_PROBE_SECONDS))):
         facts["provider_ok_at"] = clock.now()
-    if not chain.is_configured() or _attempt("chain_probe", lambda: chain.head() >= 0):
+    if not chain.is_configured() or _attempt("chain_probe", partial(_look_at_chain, facts)):
         facts["chain_ok_at"] = clock.now()
     controls.observe(facts)
     _attempt("repair", repair.repair_leaks)
     return 1
+
+
+def _look_at_chain(facts: dict[str, Any]) -> int:
+    """Note which chain the node is of, for whoever looks at the health, and whether it may be read."""
+    facts["chain_id"] = chain.chain_id()
+    return int(chain.head() >= 0)

@@ -1,14 +1,17 @@
 """Every Transfer of the chain finds its transaction or a break, every transaction its Transfer; nothing is guessed."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from getsmart import clock, config, mongo
 from getsmart.amounts import UNIT
 from getsmart.machine import reconcile
-from getsmart.services import tick, views
+from getsmart.services import health, tick, views
 from getsmart.stores import progress
+from ops import reconcile as commands
+from ops import resolve
 from tests.chainbook import (
     OUTSIDE,
     ZERO,
@@ -20,6 +23,7 @@ from tests.chainbook import (
     unknown_row,
 )
 from tests.money import Bench, units
+from tests.node import Node
 
 
 @pytest.fixture(autouse=True)
@@ -337,3 +341,28 @@ def test_what_comes_back_after_a_reorganisation_is_booked_again(bench: Bench) ->
     ]
     assert events[-2:] == ["transaction.reorged", "transaction.reorged"]
     bench.audit()
+
+
+def test_another_chain_is_neither_read_nor_booked(bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    """Not by the tick, nor by a command: it would look like a reorganisation of all there is. The health fails."""
+    minted = bench.mint("5")
+    bench.settle()
+    unknown = unknown_row(bench)
+    before = {name: list(bench.raw[name].find()) for name in ("breaks", "sightings", "blocks", "entries")}
+    place = progress.read()
+    with Node({"eth_blockNumber": "0x5"}, chain_id="0x89") as node:
+        monkeypatch.setenv("CHAIN_RPC_URL", node.url)
+        config.forget()
+        bench.time.advance(40)
+        tick.run()
+        assert health.report()["checks"]["chain"]["status"] == "fail"
+        assert commands.main(["--quiet"]) == commands.UNTOLD
+        assert commands.main(["--quiet", "--from", "1"]) == commands.UNTOLD
+        assert capsys.readouterr().err.count("is a node of chain 137, and CHAIN_ID is 80002") == 2
+        evidence = ["--to", "confirmed", "--evidence", f"tx_hash=0x{'ab' * 32}"]
+        assert resolve.main([unknown["_id"], *evidence]) == 1
+        assert "is a node of chain 137" in capsys.readouterr().err
+        assert node.questions == []
+    assert {name: list(bench.raw[name].find()) for name in before} == before
+    assert progress.read() == place
+    assert [bench.status(one) for one in (minted, unknown["_id"])] == ["confirmed", "unknown"]

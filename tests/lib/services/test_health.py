@@ -55,6 +55,15 @@ def test_all_is_well(well: Raw, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (report["version"], report["colour"]) == ("1.2.3", "green")
 
 
+def test_a_node_of_another_chain_fails(well: Raw) -> None:
+    """As the tick has seen it; the right one passes."""
+    controls.observe({"chain_id": 80002})
+    assert verdicts() == only("database", "pass")
+    controls.observe({"chain_id": 137})
+    assert verdicts() == only("chain", "fail")
+    assert health.report()["checks"]["chain"]["observed"] == "chain 137"
+
+
 def test_money_that_stands_still_warns(well: Raw) -> None:
     """After a restore, and where a person stopped it; who and why is nobody's to read without a key."""
     controls.set_recovering(is_recovering=True)
