@@ -8,11 +8,12 @@ dealt with. Exit 0 when nothing is open, 1 when something is, 2 when it could no
 import argparse
 import getpass
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pymongo.errors import PyMongoError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from tenacity import RetryCallState, RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from getsmart import chain, clock
 from getsmart.amounts import format_units
@@ -23,8 +24,9 @@ from getsmart.stores import breaks, controls, progress
 from ops import settings
 
 OPEN, UNTOLD = 1, 2
+_DUE = {"stand": "booked", "fall": "undone in the books"}
 _MOST_SHOWN = 50
-_TRIES = 3  # in a row without a new block: the chain is silent, or the tick is at it
+_PAUSE_SECONDS, _WAIT_SECONDS = 0.5, 60.0  # while the tick is at it
 _SECONDS = 5.0
 
 WHAT_TO_DO = {
@@ -73,7 +75,7 @@ def _catch_up(first: int | None, last: int | None, *, is_quiet: bool) -> None:
     if not chain.is_configured():
         raise ValueError("CHAIN_RPC_URL names no node: there is nothing to compare with")
     if first is not None:
-        reconcile.go_back(first)
+        _patiently(lambda: reconcile.go_back(first))
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, disable=is_quiet) as bar:
         task = bar.add_task("blocks", total=None)
@@ -81,13 +83,38 @@ def _catch_up(first: int | None, last: int | None, *, is_quiet: bool) -> None:
         def tell(block: int, target: int) -> None:
             bar.update(task, completed=block, total=target)
 
-        idle = 0
-        while idle < _TRIES:
+        is_at_head = False
+
+        def read() -> bool:
+            """Whether it has come on."""
+            nonlocal is_at_head
             done = reconcile.run(_SECONDS, tell=tell, last=last)
-            if done.is_at_head:
-                return
-            idle = 0 if done.blocks else idle + 1
-    raise ValueError("the chain's head was not reached: it moves too fast, or the tick is reconciling just now")
+            is_at_head = done.is_at_head
+            return is_at_head or done.blocks > 0
+
+        while not is_at_head:
+            _patiently(read)
+
+
+def _patiently(work: Callable[[], bool]) -> None:
+    """Try again while the tick is at it, a minute long. Raises ValueError."""
+    waiting = Retrying(
+        retry=retry_if_result(lambda is_done: not is_done),
+        wait=wait_fixed(_PAUSE_SECONDS),
+        stop=stop_after_delay(_WAIT_SECONDS),
+        before_sleep=_say_once,
+    )
+    try:
+        waiting(work)
+    except RetryError:
+        raise ValueError(
+            f"somebody else has been reading the chain for {_WAIT_SECONDS:g} s, or it moves too fast"
+        ) from None
+
+
+def _say_once(state: RetryCallState) -> None:
+    if state.attempt_number == 1:
+        print("reconcile: the tick is reading the chain just now; waiting", file=sys.stderr, flush=True)
 
 
 def report(console: Console) -> int:
@@ -137,8 +164,10 @@ def _close(break_id: str, who: str, why: str) -> int:
     row = breaks.find(break_id)
     if row is None or row["status"] != "open":
         raise ValueError(f"there is no open break {break_id}")
+    if "due" in row:
+        raise ValueError(f"{break_id} still has to be {_DUE[row['due']]}: closed now, the books would stay wrong")
     resolution = {"who": who, "why": why, "at": clock.now()}
-    if breaks.change(row, {"status": "resolved", "resolution": resolution}, ("due",)) is None:
+    if breaks.change(row, {"status": "resolved", "resolution": resolution}) is None:
         raise ValueError(f"{break_id} changed in this moment; look again")
     print(f"{break_id} is closed")
     return 0

@@ -185,17 +185,26 @@ def _with_row(
 
 
 def returned(row: TransactionRow, found: ChainTransfer) -> bool:
-    """A transaction that had been reorganised away was mined again: its entries count again, and its client is told."""
-    current = transactions.find(row["_id"], None)
-    raised = next((one for one in breaks.find_of_transaction(row["_id"]) if one["type"] == "reorged"), None)
-    if current is None or raised is None:
-        return False
+    """A transaction that had been reorganised away was mined again: its entries count again, and its client is told.
 
-    def tell(session: ClientSession) -> bool:
-        changes = {**place_of(found), "settlement": settlement_of(found)}
+    Also where a person has closed the break meanwhile: what it booked back is undone all the same. False where an
+    account does not hold enough, or somebody else changed one of them: it is tried again.
+    """
+    current = transactions.find(row["_id"], None)
+    if current is None or "reorged_at" not in current:
+        return current is not None
+    changes = {**place_of(found), "settlement": settlement_of(found)}
+
+    def tell(session: ClientSession | None) -> bool:
         return annotate(current, changes, ("reorged_at",), event_type=REORGED, session=session)
 
-    return correct.fall(raised, f"mined again in block {found.block_number}", also=tell) is not None
+    raised = breaks.find_reorged(row["_id"])
+    if raised is None:
+        return tell(None)  # nothing is booked back
+    why = f"mined again in block {found.block_number}"
+    if raised["status"] == "resolved":
+        why += "; {who} had closed it: {why}".format(**raised["resolution"])
+    return correct.fall(raised, why, also=tell) is not None
 
 
 def look_again_in(*, is_ambiguous: bool, seen_at: datetime) -> timedelta:

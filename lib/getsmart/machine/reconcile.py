@@ -38,13 +38,19 @@ def _silent(_block: int, _target: int) -> None:
     pass
 
 
-def go_back(first: int) -> None:
-    """Have the chain read again from this block on. Raises ChainUnavailable."""
-    place = progress.read()
-    if place is None or first > place.block_number:
-        return
-    before = chain.blocks([first - 1]).get(first - 1) if first > 0 else None
-    progress.advance(place, first - 1, before.hash if before else "", {})
+def go_back(first: int) -> bool:
+    """Have the chain read again from this block on; False while somebody else reads it. Raises ChainUnavailable."""
+    holder = new_id("req")
+    if not controls.take_lease(LEASE, holder, _LEASE_SECONDS):
+        return False
+    try:
+        place = progress.read()
+        if place is None or first > place.block_number:
+            return True
+        before = chain.blocks([first - 1]).get(first - 1) if first > 0 else None
+        return progress.advance(place, first - 1, before.hash if before else "", {}) is not None
+    finally:
+        controls.drop_lease(LEASE, holder)
 
 
 def run(seconds: float, *, tell: Tell = _silent, last: int | None = None) -> Done:

@@ -41,7 +41,7 @@ def _look_at(due: list[SightingRow], restored_at: datetime | None, *, is_all_rea
     for row, one in found.pairs:
         if row["status"] == "confirmed":
             _explained(one, row)
-        if is_final(row["status"]):
+        if is_final(row["status"]) and not _is_still_reorged(row):
             ended.append(one)
         else:
             breaks.look_again(key_of(one), _later(rows[key_of(one)], is_ambiguous=False))
@@ -51,6 +51,12 @@ def _look_at(due: list[SightingRow], restored_at: datetime | None, *, is_all_rea
         if _judge(seen, one, sides[key_of(one)], at):
             ended.append(one)
     breaks.lose_sight([key_of(one) for one in ended])
+
+
+def _is_still_reorged(row: TransactionRow) -> bool:
+    """Whether it was found again, and its entries could not be counted again yet."""
+    current = transactions.find(row["_id"], None) if "reorged_at" in row else None
+    return current is not None and "reorged_at" in current
 
 
 def _later(row: SightingRow, *, is_ambiguous: bool) -> datetime:

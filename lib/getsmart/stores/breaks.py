@@ -50,6 +50,13 @@ def find_of_transaction(transaction_id: str) -> list[BreakRow]:
     return cast(list[BreakRow], list(database().breaks.find(query)))
 
 
+def find_reorged(transaction_id: str) -> BreakRow | None:
+    """The break that has booked a transaction back, also one that a person closed; else the open one, or None."""
+    rows = cast(list[BreakRow], list(database().breaks.find({"transaction_id": transaction_id, "type": "reorged"})))
+    standing = [row for row in rows if row["standing"]]
+    return next(iter(standing), next((row for row in rows if row["status"] == "open"), None))
+
+
 def find_in_blocks(first: int, last: int) -> list[BreakRow]:
     """The open breaks about Transfers in these blocks."""
     query = {"status": "open", "block_number": {"$gte": first, "$lte": last}}
