@@ -182,7 +182,7 @@ def _make_real(batch: BatchRow) -> Accepted:
 
 def work(batch: BatchRow) -> int:
     """Make the next chunk of rows into transactions, or close a batch whose rows are all final; how many rows moved."""
-    if batch["unfolded"] < 0:
+    if batch["unfolded"] < batch["total"]:
         return _unfold(batch)
     if not transactions.has_open_of_batch(batch["_id"]):
         _complete(batch)
