@@ -116,7 +116,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ),
     ("POST", "tokens/transaction"): Operation(
         {200: objects.Transaction},
-        errors=("invalid_state",),
+        errors=("invalid_state", "recovering"),
         summary="Cancel a transaction of which nothing was sent yet",
     ),
     ("POST", "tokens/consent"): Operation({200: objects.Transaction}, errors=("invalid_state", "recovering")),

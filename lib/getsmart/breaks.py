@@ -64,6 +64,7 @@ class SightingRow(TypedDict):
     seen_at: datetime
     due_at: datetime
     transaction_id: NotRequired[str]
+    judged_for: NotRequired[datetime]
 
 
 class Resolution(TypedDict):

@@ -8,9 +8,11 @@ meanwhile is overwritten by what the backup has.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from bson import json_util
+from bson import decode, json_util
+from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient, ReplaceOne
 from pymongo.database import Database
@@ -34,6 +36,7 @@ CONTROLS = "controls"
 # Without them nobody may do anything; and of these alone somebody may write one before it is restored.
 _LAST = ("leases", "api_keys", CONTROLS)
 _GROWING = "failures"  # a call that fails meanwhile leaves its line
+_AWARE = CodecOptions[dict[str, Any]](tz_aware=True)
 _NOT_OPTIONS, _NOT_INDEX = {"uuid", "idIndex"}, {"v", "ns"}
 Progress = Callable[[int], object]
 
@@ -87,7 +90,7 @@ def restore(
                 held = _fill(reader, inserter, proven, progress)
             _compare(database, held)
             _index(database, expiring if is_first else [*lasting, *expiring])
-            _open(database, held, target.brake)
+            _open(database, held, proven.manifest.point, target.brake)
     except PyMongoError as error:
         raise BackupFailed(f"the database refused: {error}") from error
     return Restored(proven.manifest, sum(held.counts.values()))
@@ -202,12 +205,13 @@ def _index(database: Database[Any], wanted: Sequence[_Index]) -> None:
         database.command({"createIndexes": name, "indexes": [index for its, index in wanted if its == name]})
 
 
-def _open(database: Database[Any], held: _Held, brake: Mapping[str, Any] | None) -> None:
+def _open(database: Database[Any], held: _Held, point: datetime, brake: Mapping[str, Any] | None) -> None:
     """The last step: keys, supply, books and the active colour, beside the recovery, which counts from now.
 
     They take the place of what somebody may have written under their ids since the database was closed.
     """
-    _recovering(database, {"stopped": brake} if brake else {})
+    since = {"lost_since": _lost_since(held, point), "is_overshadowed": True}
+    _recovering(database, {**since, "stopped": brake} if brake else since)
     for name in _LAST:
         documents = [RawBSONDocument(one) for one in held.documents[name]]
         if name == CONTROLS:
@@ -217,3 +221,16 @@ def _open(database: Database[Any], held: _Held, brake: Mapping[str, Any] | None)
             writes: list[ReplaceOne[Any]] = [ReplaceOne({"_id": one["_id"]}, one, upsert=True) for one in documents]
             database[name].bulk_write(writes, bypass_document_validation=True)
     database[CONTROLS].update_one({"_id": RECOVERY}, {"$unset": {"is_being_restored": ""}})
+
+
+def _lost_since(held: _Held, point: datetime) -> datetime | None:
+    """Since when something may be lost: the moment that the backup shows.
+
+    Or since what a restore before it had lost, where not all of that was explained yet; None where nobody knows.
+    """
+    known = [decode(one, _AWARE) for one in held.documents[CONTROLS]]
+    before = next((one for one in known if one["_id"] == RECOVERY), {})
+    if not before.get("is_overshadowed"):
+        return point
+    since: datetime | None = before.get("lost_since")
+    return None if since is None else min(since, point)

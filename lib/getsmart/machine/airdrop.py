@@ -241,7 +241,7 @@ def _made(batch: BatchRow, rows: Sequence[AirdropRow], recovery: Any, session: A
     owners = wallets.find_many(named, session=session)
     made = [_transaction(batch, row, owners[row["wallet_id"]]) for row in rows]
     for one in made:
-        if is_too_late(lost_before(recovery, one)):
+        if is_too_late(recovery, lost_before(recovery, one)):
             one["is_held_back"] = True
     return made
 

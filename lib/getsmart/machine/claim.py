@@ -74,7 +74,7 @@ def _find(claim: Claim, badge: dict[str, str] | None = None) -> transactions.Kno
 
 def _first(claim: Claim, draft: Draft, row: TransactionRow, recovery: dict[str, Any]) -> Accepted:
     lost = lost_before(recovery, row)
-    if is_too_late(lost):
+    if is_too_late(recovery, lost):
         row["is_held_back"], row["is_in_flight"] = True, False
         del row["send_started_at"]
     counted = ceiling.count(claim.caller, draft.hold, draft.amount)

@@ -63,6 +63,13 @@ def step_aside(row: BreakRow, account: str) -> bool:
     return _move(row, [taken.back()], after, (), _nothing_more) is not None
 
 
+def is_short(row: BreakRow, legs: Sequence[Leg]) -> bool:
+    """Whether these movements cannot be booked for now: an account that they take from holds too little."""
+    units = int(row["amount"])
+    taken = [name for name in (reserve_of(leg.origin) for leg in legs) if name]
+    return units >= _MOST_UNITS or not all(reserves.has(name, units) for name in taken)
+
+
 def correction(row: BreakRow, number: int, leg: Leg) -> CorrectionRow:
     """The record of one movement; its id is unique for ever, as a break counts its movements.
 

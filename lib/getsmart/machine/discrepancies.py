@@ -18,7 +18,7 @@ from getsmart.metakeep.protocol import Transfer
 from getsmart.models import TransactionRow
 from getsmart.mongo import to_units
 from getsmart.stores import breaks, transactions, wallets
-from getsmart.stores.onchain import annotate
+from getsmart.stores.onchain import annotate, find_settled
 
 REORGED = "transaction.reorged"
 _QUICK, _SLOW = timedelta(seconds=5), timedelta(seconds=60)
@@ -88,9 +88,15 @@ def missing_in_ledger(
     if row is None:
         return
     if legs:
-        correct.stand(row, legs)
+        # A row that ends in this moment has the Transfer: the next run finds that, and closes the break.
+        correct.stand(row, legs, also=lambda session: _is_nobodys(found, session))
     else:
         correct.fall(row, "nothing of ours moved")
+
+
+def _is_nobodys(found: ChainTransfer, session: ClientSession) -> bool:
+    cause = find_settled(found.tx_hash, found.log_index, session=session)
+    return cause is None or cause["status"] != "confirmed"
 
 
 def clash(one: Clash, mined_at: datetime, sides: tuple[str, str], wanted: Transfer) -> None:
@@ -171,8 +177,17 @@ def reverse(row: BreakRow) -> bool:
     current = transactions.find(row.get("transaction_id", ""), None)
     if current is None:
         return False
-    origin, target = current["target"]["account"], current["origin"]["account"]
-    return _with_row(row, current, [Leg(origin, target)], {"reorged_at": clock.now()}, ("block_number", "block_hash"))
+    return _with_row(row, current, _back(current), {"reorged_at": clock.now()}, ("block_number", "block_hash"))
+
+
+def legs_back(row: BreakRow) -> list[Leg]:
+    """What booking a reorganised transaction back moves."""
+    current = transactions.find(row.get("transaction_id", ""), None)
+    return [] if current is None else _back(current)
+
+
+def _back(current: TransactionRow) -> list[Leg]:
+    return [Leg(current["target"]["account"], current["origin"]["account"])]
 
 
 def _with_row(

@@ -103,6 +103,7 @@ class Moments(NamedTuple):
     """When a Transfer was mined and first seen, what time it is, and when the database was last restored, if ever.
 
     `is_all_read` says whether the chain has been read up to the depth: else another such Transfer may stand further on.
+    `lost_since` is the moment that the restored backup shows, where that is known.
     """
 
     mined_at: datetime
@@ -110,6 +111,7 @@ class Moments(NamedTuple):
     now: datetime
     restored_at: datetime | None = None
     is_all_read: bool = True
+    lost_since: datetime | None = None
 
 
 class Verdict(NamedTuple):
@@ -138,14 +140,15 @@ def without_hash(at: Moments, equal_logs: int, rivals: Sequence[TransactionRow])
 def could_be(row: TransactionRow, at: Moments) -> bool:
     """Whether the Transfer was mined when this row's may have been: after it was made, within an hour of a send.
 
-    A row that was never sent caused nothing, unless its sending was lost in a restore.
+    A row that was never sent caused nothing, unless its sending was lost in a restore: before that moment, then.
     """
     if at.mined_at < row["created_at"] - _CLOCKS:
         return False
     started = row.get("send_started_at")
     if started is not None:
         return at.mined_at <= started + _MINED_WITHIN
-    return at.restored_at is not None and row["created_at"] <= at.restored_at and at.mined_at <= at.restored_at
+    restored_at = at.restored_at
+    return restored_at is not None and row["created_at"] <= restored_at and at.mined_at <= restored_at + _MINED_WITHIN
 
 
 def may_speak(row: TransactionRow, at: Moments) -> bool:
@@ -153,11 +156,12 @@ def may_speak(row: TransactionRow, at: Moments) -> bool:
 
     One that MetaKeep knows is polled, one that a person is asked about has its own rules (docs/adr/0006), one that was
     sent a short while ago is sent again. So is one whose sending was lost in a restore, as long as MetaKeep is sure to
-    repeat its answer.
+    repeat its answer: for the horizon from the backup's moment, as it was sent after that.
     """
     if "metakeep_transaction_id" in row or row["status"] == "awaiting_consent":
         return True
-    return at.now - row.get("send_started_at", at.mined_at) <= HORIZON
+    started = row.get("send_started_at", at.lost_since)
+    return started is not None and at.now - started <= HORIZON
 
 
 def legs(origin: str, target: str, units: int) -> list[Leg]:

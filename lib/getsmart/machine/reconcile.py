@@ -5,6 +5,7 @@ one there, reconciliation goes back to where both agree and reads on from there.
 """
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from getsmart import chain, clock, config, log
@@ -87,10 +88,17 @@ def _run(end: float, holder: str, tell: Tell, last: int | None) -> Done:
     is_at_head = _next(place) > target
     is_all_read = _next(place) > depth_block
     progress.note({"head": head, "at": clock.now()} if is_all_read else {"head": head})
-    revisit.look(recovery.get("restored_at"), is_all_read=is_all_read)
-    if is_all_read and recovery.get("is_recovering"):
+    revisit.look(recovery, is_all_read=is_all_read)
+    is_whole = recovery.get("is_recovering") and not recovery.get("is_being_restored")
+    is_to_end = is_all_read and is_whole and _has_seen(recovery["restored_at"], depth_block, head)
+    if is_to_end and revisit.decide(recovery, end):
         _recovered(recovery, place)
     return Done(_next(place) - _next(begun), transfers, is_at_head)
+
+
+def _has_seen(restored_at: datetime, depth_block: int, head: int) -> bool:
+    """Whether the depth has come past a moment: at the head itself there is nothing newer, however old its block."""
+    return depth_block == head or chain.block_time(max(depth_block, 0)) > restored_at
 
 
 def _next(place: Place | None) -> int:
@@ -150,6 +158,5 @@ def _hash(found: dict[int, chain.Block], number: int) -> str:
 
 def _recovered(recovery: dict[str, Any], place: Place | None) -> None:
     """The books have caught up with the chain: money moves again."""
-    facts = {"is_overshadowed": bool(breaks.find_open(1, only="missing_in_ledger"))}
-    if controls.end_recovery(recovery["at"], facts):
+    if controls.end_recovery(recovery["at"], {}):
         log.event("recovery.ended", to_block=place.block_number if place else None)

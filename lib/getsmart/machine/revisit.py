@@ -1,13 +1,16 @@
 """What was undecided is looked at again: Transfers whose row may still come, and breaks that are not booked yet."""
 
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from getsmart import chain, clock
-from getsmart.breaks import BreakRow, SightingRow
+from getsmart.breaks import BreakRow, Leg, SightingRow
 from getsmart.chain import ChainTransfer
 from getsmart.machine import compare, correct, discrepancies, matching
 from getsmart.machine.compare import key_of
 from getsmart.machine.matching import Moments
+from getsmart.machine.recovery import lift_shadow
 from getsmart.models import TransactionRow, is_final
 from getsmart.stores import breaks, controls, onchain, progress, transactions
 
@@ -15,22 +18,52 @@ _BATCH = 500
 _DUE = 100
 _UNWITNESSED = 50
 _SWEEP = timedelta(seconds=30)
+_NEVER = datetime.fromtimestamp(0, UTC)
 
 
-def look(restored_at: datetime | None, *, is_all_read: bool) -> None:
-    """Everything that is due by now; what comes rarely is looked for every 30 s. See Moments for the arguments."""
+def look(recovery: dict[str, Any], *, is_all_read: bool) -> None:
+    """Everything that is due by now; what comes rarely is looked for every 30 s.
+
+    `recovery` is what is known of the last restore; `is_all_read` whether the chain has been read up to the depth.
+    """
     due = breaks.find_sightings(clock.now(), _BATCH)
     if due:
-        _look_at(due, restored_at, is_all_read=is_all_read)
+        _look_at(due, recovery, is_all_read=is_all_read)
     for row in breaks.find_due(_DUE):
         _book(row)
-    swept_at = controls.read_all().get(progress.NAME, {}).get("swept_at")
-    if swept_at is None or clock.now() - swept_at >= _SWEEP:
-        _sweep(is_all_read=is_all_read)
-        progress.note({"swept_at": clock.now()})
+    noted = controls.read_all().get(progress.NAME, {})
+    if noted.get("sweep_after") or clock.now() - noted.get("swept_at", _NEVER) >= _SWEEP:
+        _sweep(noted.get("sweep_after") or "")
+        if is_all_read:
+            lift_shadow(recovery)
 
 
-def _look_at(due: list[SightingRow], restored_at: datetime | None, *, is_all_read: bool) -> None:
+def decide(recovery: dict[str, Any], end: float) -> bool:
+    """Judge every Transfer in no row's name, due or not, and try every break that is due, now that all is read.
+
+    Whether each of them was: what a row may still name, or a person has to say, waits, and so does what an account does
+    not hold enough for. `end` is when to stop, by the monotonic clock; the next run goes on from there.
+    """
+    seen: set[str] = set()
+    while page := breaks.find_unjudged(recovery["at"], _BATCH):
+        new = [row for row in page if row["_id"] not in seen]
+        if not new or (seen and clock.monotonic() > end):
+            return False
+        seen |= {row["_id"] for row in new}
+        _look_at(new, recovery, is_all_read=True)
+    return _book_all()
+
+
+def _book_all() -> bool:
+    """Try each break that is due, once; whether none is left that could have been booked."""
+    left, after = 0, ""
+    while page := breaks.find_due(_DUE, after):
+        after = page[-1]["_id"]
+        left += sum(not (_book(row) or _must_wait(row)) for row in page)
+    return left == 0
+
+
+def _look_at(due: list[SightingRow], recovery: dict[str, Any], *, is_all_read: bool) -> None:
     logs = [compare.as_transfer(row) for row in due]
     rows = {row["_id"]: row for row in due}
     found = compare.match(logs)
@@ -47,8 +80,10 @@ def _look_at(due: list[SightingRow], restored_at: datetime | None, *, is_all_rea
             breaks.look_again(key_of(one), _later(rows[key_of(one)], is_ambiguous=False))
     for one in found.rest:
         seen = rows[key_of(one)]
-        at = Moments(seen["mined_at"], seen["seen_at"], clock.now(), restored_at, is_all_read)
-        if _judge(seen, one, sides[key_of(one)], at):
+        known = (recovery.get("restored_at"), is_all_read, recovery.get("lost_since"))
+        at = Moments(seen["mined_at"], seen["seen_at"], clock.now(), *known)
+        judged_for = recovery["at"] if is_all_read and recovery.get("is_recovering") else None
+        if _judge(seen, one, sides[key_of(one)], at, judged_for):
             ended.append(one)
     breaks.lose_sight([key_of(one) for one in ended])
 
@@ -63,13 +98,19 @@ def _later(row: SightingRow, *, is_ambiguous: bool) -> datetime:
     return clock.now() + discrepancies.look_again_in(is_ambiguous=is_ambiguous, seen_at=row["seen_at"])
 
 
-def _judge(row: SightingRow, one: ChainTransfer, sides: tuple[str, str], at: Moments) -> bool:
+def _judge(
+    row: SightingRow, one: ChainTransfer, sides: tuple[str, str], at: Moments, judged_for: datetime | None
+) -> bool:
     """Decide about a Transfer that no row knows by its hash; whether that is the end of it."""
     equal = breaks.find_equal_sightings(one.sender, one.recipient, str(one.amount))
     rivals = compare.rivals_for(one, sides)
     verdict = matching.without_hash(at, len(equal), rivals)
     match verdict.action:
         case "missing":
+            cause = onchain.find_settled(one.tx_hash, one.log_index)  # it may have ended since the rows were looked up
+            if cause is not None:
+                _explained(one, cause)
+                return True
             _close(one, "no transaction can be its cause any more")
             discrepancies.missing_in_ledger(one, row["mined_at"], sides)
             return True
@@ -77,7 +118,7 @@ def _judge(row: SightingRow, one: ChainTransfer, sides: tuple[str, str], at: Mom
             return discrepancies.settle(verdict.rows[0], one)
         case "ambiguous":
             discrepancies.ambiguous(one, row["mined_at"], verdict.rows)
-    breaks.look_again(row["_id"], _later(row, is_ambiguous=verdict.action == "ambiguous"))
+    breaks.look_again(row["_id"], _later(row, is_ambiguous=verdict.action == "ambiguous"), judged_for)
     return False
 
 
@@ -94,20 +135,36 @@ def _explained(one: ChainTransfer, row: TransactionRow) -> None:
             correct.fall(raised, f"it is {row['_id']}'s")
 
 
-def _book(row: BreakRow) -> None:
-    """Try again what an account did not hold enough for."""
+def _book(row: BreakRow) -> bool:
+    """Try again what an account did not hold enough for; whether that is done."""
     if row["due"] == "fall":
-        correct.fall(row, "its block was reorganised away")
-    elif row["type"] == "reorged":
-        discrepancies.reverse(row)
-    else:
-        one = _as_transfer(row)
-        sides = discrepancies.accounts_of([one])[key_of(one)]
-        cause = onchain.find_settled(row["tx_hash"], row["log_index"])
-        if cause is not None:
-            correct.fall(row, f"it is {cause['_id']}'s")
-        elif row["type"] != "missing_in_ledger" or not compare.rivals_for(one, sides):
-            correct.stand(row, matching.legs(*sides, one.amount))
+        return correct.fall(row, "its block was reorganised away") is not None
+    if row["type"] == "reorged":
+        return discrepancies.reverse(row)
+    cause = onchain.find_settled(row["tx_hash"], row["log_index"])
+    if cause is not None:
+        return correct.fall(row, f"it is {cause['_id']}'s") is not None
+    one, sides = _of(row)
+    if row["type"] == "missing_in_ledger" and compare.rivals_for(one, sides):
+        return False
+    return correct.stand(row, matching.legs(*sides, one.amount)) is not None
+
+
+def _must_wait(row: BreakRow) -> bool:
+    """Whether it can't be done now: something under way holds what it takes, or may turn out to be its cause."""
+    if row["due"] == "fall":
+        return correct.is_short(row, [Leg(*leg).back() for leg in row["standing"]])
+    if row["type"] == "reorged":
+        return correct.is_short(row, discrepancies.legs_back(row))
+    one, sides = _of(row)
+    is_waited_for = row["type"] == "missing_in_ledger" and bool(compare.rivals_for(one, sides))
+    return is_waited_for or correct.is_short(row, matching.legs(*sides, one.amount))
+
+
+def _of(row: BreakRow) -> tuple[ChainTransfer, tuple[str, str]]:
+    """The Transfer that a break is about, and the accounts of its two sides."""
+    one = _as_transfer(row)
+    return one, discrepancies.accounts_of([one])[key_of(one)]
 
 
 def _as_transfer(row: BreakRow) -> ChainTransfer:
@@ -123,14 +180,21 @@ def _as_transfer(row: BreakRow) -> ChainTransfer:
     )
 
 
-def _sweep(*, is_all_read: bool) -> None:
+def _sweep(after: str) -> None:
     """Rows that only MetaKeep has confirmed are looked up; open breaks are held against rows and wallets that came.
 
-    The shadow of a restore goes once none is left, and never before the chain has been read: more may come.
+    So many a run, from where the last one stopped, until all were: however many there are, each has its turn.
     """
-    for row in onchain.find_unwitnessed(clock.now() - matching.HORIZON, _UNWITNESSED):
-        compare.look_for(row)
-    found = breaks.find_open(_BATCH)
+    if not after:
+        for row in onchain.find_unwitnessed(clock.now() - matching.HORIZON, _UNWITNESSED):
+            compare.look_for(row)
+    found = breaks.find_open(_BATCH, after=after)
+    _hold_against_rows(found)
+    is_over = len(found) < _BATCH
+    progress.note({"sweep_after": "", "swept_at": clock.now()} if is_over else {"sweep_after": found[-1]["_id"]})
+
+
+def _hold_against_rows(found: Sequence[BreakRow]) -> None:
     opened = [row for row in found if "log_index" in row]
     for raised in found:
         if raised["type"] == "ambiguous" and "transaction_id" in raised:
@@ -140,14 +204,14 @@ def _sweep(*, is_all_read: bool) -> None:
         for row in onchain.find_by_hashes(sorted({row["tx_hash"] for row in opened}))
         if "settlement" in row
     }
+    alone: list[BreakRow] = []
     for raised in opened:
         cause = settled.get((raised["tx_hash"], raised["log_index"]))
         if cause is not None and raised["type"] in ("missing_in_ledger", "ambiguous"):
             correct.fall(raised, f"it is {cause['_id']}'s")
-        elif cause is None:
-            _move_to_new_wallet(raised)
-    if is_all_read and not any(row["type"] == "missing_in_ledger" for row in opened):
-        controls.end_shadow()
+        elif cause is None and raised["type"] == "missing_in_ledger" and "due" not in raised:
+            alone.append(raised)
+    _move_to_new_wallets(alone)
 
 
 def _is_decided(raised: BreakRow) -> None:
@@ -157,11 +221,10 @@ def _is_decided(raised: BreakRow) -> None:
         correct.fall(raised, f"{row['_id']} is {row['status']}")
 
 
-def _move_to_new_wallet(raised: BreakRow) -> None:
+def _move_to_new_wallets(found: Sequence[BreakRow]) -> None:
     """An address that was nobody's when its Transfer was booked has become a wallet of ours."""
-    if raised["type"] != "missing_in_ledger" or "due" in raised:
-        return
-    one = _as_transfer(raised)
-    legs = matching.legs(*discrepancies.accounts_of([one])[key_of(one)], one.amount)
-    if len(legs) > len(raised["standing"]):
-        breaks.change(raised, {"due": "stand"})
+    sides = discrepancies.accounts_of([_as_transfer(raised) for raised in found])
+    for raised in found:
+        one = _as_transfer(raised)
+        if len(matching.legs(*sides[key_of(one)], one.amount)) > len(raised["standing"]):
+            breaks.change(raised, {"due": "stand"})

@@ -6,6 +6,7 @@ horizon for its idempotency keys.
 """
 
 import random
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -55,9 +56,12 @@ def send(row: TransactionRow, begun: clock.Begun) -> TransactionRow:
     return _asked(row, answer) if isinstance(answer, protocol.ConsentNeeded) else _submitted(row, answer)
 
 
-def resend(row: TransactionRow) -> TransactionRow:
-    """Send a queued row whose last call died or was put off; within the horizon, and marked first."""
-    if "is_held_back" in row:
+def resend(row: TransactionRow, recovery: Mapping[str, Any] | None = None) -> TransactionRow:
+    """Send a queued row whose last call died or was put off; within the horizon, and marked first.
+
+    `recovery` is what is known of the last restore, which may have taken the mark of a row away.
+    """
+    if "is_held_back" in row or (recovery and recovery.get("is_overshadowed") and _has_left(row, recovery)):
         return _hold_back(row)
     begun, started = clock.begin(), row.get("send_started_at")
     if started is not None and clock.now() - started > HORIZON:
@@ -105,6 +109,13 @@ def _end_nameless(row: TransactionRow) -> TransactionRow:
     """Nothing of it has left: whoever asked before found the same, and sent nothing."""
     failure = {"code": "wallet_erased", "message": "The wallet's owner was erased before the transaction was sent."}
     return end_without_effect(row, "failed", failure) or _current(row)
+
+
+def _has_left(row: TransactionRow, known: Mapping[str, Any]) -> bool:
+    """Whether it may have been sent before a restore, so long ago that MetaKeep may have forgotten its answer."""
+    from getsmart.machine import recovery  # only after a restore
+
+    return recovery.is_too_late(known, recovery.may_have_left(known, row))
 
 
 def _hold_back(row: TransactionRow) -> TransactionRow:

@@ -105,12 +105,13 @@ def is_busy(counts: dict[str, int]) -> bool:
 
 def one_pass(pool: ThreadPoolExecutor, courier: deliver.Courier) -> dict[str, int]:
     """Do everything that is due now, once; a step that fails is logged, and the next one runs."""
+    recovery = controls.read_recovery()
+    is_recovering, resend = controls.stands_still(recovery), partial(send.resend, recovery=recovery)
     moving: dict[str, Callable[[], int]] = {
         "unfolded": lambda: sum(airdrop.work(batch) for batch in batches.find_open()),
-        "sent": lambda: _each(pool, transactions.find_due(("queued",), clock.now(), _BATCH), send.resend),
+        "sent": lambda: _each(pool, transactions.find_due(("queued",), clock.now(), _BATCH), resend),
         "awaited": lambda: _each(pool, transactions.find_due(("awaiting_consent",), clock.now(), _BATCH), _await),
     }
-    is_recovering = controls.is_recovering()
     steps: dict[str, Callable[[], int]] = {
         **({} if is_recovering else moving),
         "polled": lambda: _each(pool, _pollable(is_recovering=is_recovering), _poll),

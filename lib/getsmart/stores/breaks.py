@@ -33,10 +33,16 @@ def find_open(limit: int, *, only: BreakType | None = None, after: str | None = 
     return cast(list[BreakRow], list(database().breaks.find(query).sort([("_id", 1)]).limit(limit)))
 
 
-def find_due(limit: int) -> list[BreakRow]:
-    """Breaks whose movements still have to be booked, or undone."""
-    query = {"due": {"$in": ["stand", "fall"]}}
-    return cast(list[BreakRow], list(database().breaks.find(query).limit(limit)))
+def find_due(limit: int, after: str = "") -> list[BreakRow]:
+    """Breaks whose movements still have to be booked, or undone, the oldest first."""
+    query = {"due": {"$in": ["stand", "fall"]}, "_id": {"$gt": after}}
+    return cast(list[BreakRow], list(database().breaks.find(query).sort([("_id", 1)]).limit(limit)))
+
+
+def is_any_missing(mined_before: datetime) -> bool:
+    """Whether there is an open break about a Transfer in no transaction's name that was mined before then."""
+    query = {"status": "open", "type": "missing_in_ledger", "mined_at": {"$lte": mined_before}}
+    return database().breaks.find_one(query, {"_id": 1}) is not None
 
 
 def find_of_log(tx_hash: str, log_index: int) -> list[BreakRow]:
@@ -118,9 +124,16 @@ def _sight(row: SightingRow) -> UpdateOne:
     return UpdateOne({"_id": row["_id"]}, update, upsert=True)
 
 
-def look_again(key: str, at: datetime) -> None:
-    """Look at it again then."""
-    database().sightings.update_one({"_id": key}, {"$set": {"due_at": at}})
+def look_again(key: str, at: datetime, judged_for: datetime | None = None) -> None:
+    """Look at it again then; `judged_for` is the restore in whose recovery it was judged with all of the chain read."""
+    facts = {"due_at": at} if judged_for is None else {"due_at": at, "judged_for": judged_for}
+    database().sightings.update_one({"_id": key}, {"$set": facts})
+
+
+def find_unjudged(judged_for: datetime, limit: int) -> list[SightingRow]:
+    """Those in no row's name that were not judged yet in the recovery from the restore of that moment."""
+    query = {"judged_for": {"$ne": judged_for}, "transaction_id": {"$exists": False}}
+    return cast(list[SightingRow], list(database().sightings.find(query).sort([("_id", 1)]).limit(limit)))
 
 
 def find_sightings(before: datetime, limit: int) -> list[SightingRow]:

@@ -1,5 +1,6 @@
 """The few singletons: supply, treasury, books, the active colour, what the tick last saw, and leases."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -78,7 +79,7 @@ def is_recovering() -> bool:
     return stands_still(read_recovery())
 
 
-def stands_still(recovery: Document) -> bool:
+def stands_still(recovery: Mapping[str, Any]) -> bool:
     """Whether no money may move: a restore is under way or waits to be reconciled, or a person has stopped it."""
     return any(recovery.get(name) for name in ("is_recovering", "is_being_restored", "stopped"))
 
@@ -86,8 +87,9 @@ def stands_still(recovery: Document) -> bool:
 def read_recovery() -> Document:
     """What is known of the last restore and of the brake.
 
-    `is_being_restored` until all of it is there; `is_recovering` until it is reconciled; `restored_at`, and whether
-    something from before it `is_overshadowed`; `stopped` {by, why, at} until a person takes the brake off.
+    `is_being_restored` until all of it is there; `is_recovering` until it is reconciled; `restored_at`; `lost_since`,
+    the moment that the backup shows; whether something from before it `is_overshadowed`; `stopped` {by, why, at} until
+    a person takes the brake off.
     """
     return database().controls.find_one({"_id": RECOVERY}) or {}
 
@@ -103,12 +105,15 @@ def go_on() -> None:
     database().controls.update_one({"_id": RECOVERY}, {"$unset": {"stopped": ""}})
 
 
-def set_recovering(*, is_recovering: bool) -> None:
-    """Begin or end the time between a restore and its reconciliation, in which no money is moved."""
+def set_recovering(*, is_recovering: bool, lost_since: datetime | None = None) -> None:
+    """Begin or end the time between a restore and its reconciliation, in which no money is moved.
+
+    `lost_since` is the moment that the restored backup shows, where that is known.
+    """
     at = clock.now()
     facts: Document = {"is_recovering": is_recovering, "at": at}
     if is_recovering:
-        facts["restored_at"] = at
+        facts |= {"restored_at": at, "lost_since": lost_since, "is_overshadowed": True}
     database().controls.update_one({"_id": RECOVERY}, {"$set": facts}, upsert=True)
 
 
@@ -119,9 +124,10 @@ def end_recovery(begun_at: datetime, facts: Document) -> bool:
     return database().controls.update_one(query, change).modified_count == 1
 
 
-def end_shadow() -> None:
-    """No Transfer of the time before the restore is left that a call repeated now could be about."""
-    database().controls.update_one({"_id": RECOVERY, "is_overshadowed": True}, {"$set": {"is_overshadowed": False}})
+def end_shadow(restored_at: datetime) -> None:
+    """No Transfer of the time before that restore is left that a call repeated now could be about."""
+    query = {"_id": RECOVERY, "is_recovering": False, "restored_at": restored_at}
+    database().controls.update_one(query, {"$set": {"is_overshadowed": False}})
 
 
 def observe(facts: dict[str, Any]) -> None:

@@ -26,10 +26,10 @@ def find_by_hashes(hashes: Sequence[str]) -> list[TransactionRow]:
     return found
 
 
-def find_settled(tx_hash: str, log_index: int) -> TransactionRow | None:
+def find_settled(tx_hash: str, log_index: int, *, session: ClientSession | None = None) -> TransactionRow | None:
     """The row that this very Transfer has settled, or None."""
     query = {"settlement.tx_hash": tx_hash, "settlement.log_index": log_index}
-    return cast(TransactionRow | None, database().transactions.find_one(query))
+    return cast(TransactionRow | None, database().transactions.find_one(query, session=session))
 
 
 def find_in_blocks(first: int, last: int) -> list[TransactionRow]:

@@ -4,7 +4,7 @@ import random
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -355,6 +355,22 @@ def test_nobody_can_use_it_before_it_is_whole(keeper: Keeper, monkeypatch: pytes
     assert target.api_keys.count_documents({}) == 1
 
 
+@pytest.mark.parametrize("before", [{}, {"is_overshadowed": False}, {"is_overshadowed": True, "lost_since": "earlier"}])
+def test_a_restore_writes_down_since_when_something_may_be_lost(keeper: Keeper, before: dict[str, Any]) -> None:
+    """The backup's moment; or that of an earlier restore, where not all that it lost is explained yet."""
+    source, target = keeper.database(), keeper.database()
+    migrations.up(keeper.uri, source.name)
+    earlier = clock.now() - timedelta(hours=1)
+    known = {name: earlier if value == "earlier" else value for name, value in before.items()}
+    source.controls.insert_one({"_id": "recovery", "is_recovering": False, **known})
+    receipt = keeper.back_up(source)
+    keeper.restore(receipt, target)
+    recovery: Any = target.controls.find_one({"_id": "recovery"})
+    expected = earlier if before.get("is_overshadowed") else receipt.manifest.point
+    assert recovery["is_overshadowed"]
+    assert abs(recovery["lost_since"].replace(tzinfo=UTC) - expected) < timedelta(milliseconds=2)
+
+
 def test_recovery_in_the_backup_does_not_end_recovery(keeper: Keeper) -> None:
     """What the controls said of it then does not matter; the validator of the controls comes back too."""
     source, target = keeper.database(), keeper.database()
@@ -406,7 +422,8 @@ def test_a_brake_outlives_the_opening(keeper: Keeper) -> None:
     recovery = target.controls.find_one({"_id": "recovery"})
     assert recovery is not None
     assert recovery["stopped"]["why"] == "to be verified"
-    assert recovery.keys() == {"_id", "is_recovering", "at", "restored_at", "stopped"}
+    since = {"lost_since", "is_overshadowed"}
+    assert recovery.keys() == {"_id", "is_recovering", "at", "restored_at", "stopped", *since}
     keeper.restore(receipt, target, replace=True)
     recovery = target.controls.find_one({"_id": "recovery"})
     assert recovery is not None
