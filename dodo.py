@@ -189,7 +189,7 @@ def task_release() -> Task:
 
 
 def task_deploy() -> Task:
-    """deploy with doctl: deploy ENVIRONMENT [--colour idle|blue|green] [--release FILE] [--env FILE]"""
+    """deploy with doctl: deploy ENVIRONMENT [--colour idle|blue|green] [--release FILE] [--env FILE] [--again]"""
     return program("ops.pipeline.deploy")
 
 

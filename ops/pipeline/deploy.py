@@ -1,6 +1,7 @@
 """Deploy one colour of an environment: stage, check, then doctl; a record is left, and an announcement printed.
 
-`idle` is the colour that the database does not call active: nobody is sent there until `./doit promote`.
+`idle` is the colour that the database does not call active, and that has no calls: nobody is sent there until
+`./doit promote`.
 """
 
 import argparse
@@ -11,18 +12,15 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 from getsmart import clock
-from getsmart.stores.controls import COLOUR
 from ops import functions, settings, stage
 from ops.deployer_template import TemplateError, Values
-from ops.gateway.environment import COLOURS, Colour, other
+from ops.gateway.environment import COLOURS, Colour
 from ops.package import PackageError, build
-from ops.pipeline import announce, doctl, environments, forgotten, release
+from ops.pipeline import announce, doctl, environments, forgotten, release, target
 from ops.pipeline.announce import Record
 from ops.pipeline.environments import Environment, EnvironmentProblem
 from ops.pipeline.release import Release
@@ -36,14 +34,6 @@ class Order:
     colour: Colour
     secrets: Values
     by: str
-
-
-def idle(values: Values) -> Colour:
-    """The colour that the environment's database does not call active; green while none is. Raises PyMongoError."""
-    client: MongoClient[dict[str, Any]] = MongoClient(values["MONGODB_URI"], serverSelectionTimeoutMS=10_000)
-    with client:
-        row = client[values["MONGODB_DATABASE"]].controls.find_one({"_id": COLOUR})
-    return other((row or {}).get("active") or COLOURS[0])
 
 
 def deploy(order: Order, folder: Path, built: Release) -> Record:
@@ -96,6 +86,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--release", type=Path, help="what ./doit release made; without it the working tree is deployed"
     )
+    parser.add_argument("--again", action="store_true", help="idle: also the version that the other colour serves with")
     own = settings.OWN if settings.OWN.is_file() else None
     parser.add_argument(
         "--env", type=Path, default=own, help="the file with the secrets (.env); the process comes before it"
@@ -118,18 +109,22 @@ def _deploy(options: argparse.Namespace, environ: Mapping[str, str]) -> Record:
     environment = environments.load(options.environment)
     secrets = environments.given(options.env, environ)
     colour: Colour = options.colour
+    there = None
     if options.colour == "idle":
         known = {**secrets, **environment.variables}
         uri = known.get("MONGODB_URI", "")
         if not uri or forgotten.is_example("MONGODB_URI", uri):
             raise EnvironmentProblem("MONGODB_URI is unset, or an example: its database knows which colour is idle")
-        colour = idle(known)
+        there = target.idle(options.environment, known)
+        colour = there.colour
     if options.release is None:  # what is forgotten is said before anything is built
         environments.values(environment, colour, "tree", secrets)
     by = environ.get("GITHUB_ACTOR") or getpass.getuser()
     with tempfile.TemporaryDirectory() as folder:
         staged = Path(folder)
         built = _laid_out(options.release, staged)
+        if there is not None and not options.again:
+            target.refuse_again(there, built.version)
         print(f"deploying {built.version} to {environment.name}, {colour}", flush=True)
         return deploy(Order(environment, colour, secrets, by), staged, built)
 

@@ -30,7 +30,7 @@ from ops.pipeline.environments import ACCESS_KEYS, EnvironmentProblem
 from ops.rotate import envfile, lists, single
 from ops.rotate.envfile import Refused
 
-DEPLOY = "deploy it to the idle colour (./doit deploy), smoke and promote that, then the same for the other colour"
+DEPLOY = "deploy it to the idle colour (./doit deploy ENVIRONMENT --again), smoke and promote that, then the same for the other colour"
 ASKED = {"metakeep", "metakeep-webhook-key", "metakeep-webhook-secret", "backup", "log-destinations", "access-keys"}
 STEPS = {
     **{name: listed.steps for name, listed in lists.LISTS.items()},
