@@ -115,7 +115,7 @@ def _deploy(options: argparse.Namespace, environ: Mapping[str, str]) -> Record:
         uri = known.get("MONGODB_URI", "")
         if not uri or forgotten.is_example("MONGODB_URI", uri):
             raise EnvironmentProblem("MONGODB_URI is unset, or an example: its database knows which colour is idle")
-        there = target.idle(options.environment, known)
+        there = target.idle(options.environment, uri, known["MONGODB_DATABASE"])
         colour = there.colour
     if options.release is None:  # what is forgotten is said before anything is built
         environments.values(environment, colour, "tree", secrets)

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 from pymongo import MongoClient
 
 from getsmart.stores.controls import COLOUR
-from ops.deployer_template import Values
 from ops.gateway import environment
 from ops.gateway.environment import COLOURS, Colour, EnvironmentInvalid, other
 from ops.gateway.runtime import GatewayUnreachable
@@ -22,23 +21,23 @@ class Idle(NamedTuple):
     """The version that the active colour's tick told last; None while none has."""
 
 
-def idle(name: str, values: Values) -> Idle:
-    """The colour that the environment's database does not call active; green while none is.
+def idle(name: str | None, uri: str, database: str) -> Idle:
+    """The colour that the database does not call active; green while none is. `name` is the environment's.
 
     A gateway that cannot be asked is said, and the database alone decides: before a first deployment there is none.
     Raises EnvironmentProblem when the colour has calls, or may get some; PyMongoError.
     """
-    client: MongoClient[dict[str, Any]] = MongoClient(values["MONGODB_URI"], serverSelectionTimeoutMS=10_000)
+    client: MongoClient[dict[str, Any]] = MongoClient(uri, serverSelectionTimeoutMS=10_000)
     with client:
-        row = client[values["MONGODB_DATABASE"]].controls.find_one({"_id": COLOUR}) or {}
+        row = client[database].controls.find_one({"_id": COLOUR}) or {}
     if move := row.get("moving"):
         raise EnvironmentProblem(
             f"a {move['kind']} to {move['to']} is under way, or was cut short ({move['by']}), and no colour is idle:"
-            f" ./doit status {name}; ./doit rollback {name} ends it"
+            f" ./doit status {name or 'ENVIRONMENT'}; ./doit rollback {name or 'ENVIRONMENT'} ends it"
         )
     active: Colour = row.get("active") or COLOURS[0]
     colour = other(active)
-    if share := _share(name, colour):
+    if name and (share := _share(name, colour)):
         raise EnvironmentProblem(
             f"{colour} is not active and has {share} % of the calls: ./doit rollback {name} puts that right"
         )

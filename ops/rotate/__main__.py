@@ -25,12 +25,15 @@ from getsmart.stores import keys
 from ops import settings
 from ops.deployer_template import TemplateError
 from ops.gateway.environment import COLOURS, WEB_SECURE, secret_name
-from ops.pipeline import doctl
+from ops.pipeline import doctl, target
 from ops.pipeline.environments import ACCESS_KEYS, EnvironmentProblem
 from ops.rotate import envfile, lists, single
 from ops.rotate.envfile import Refused
 
-DEPLOY = "deploy it to the idle colour (./doit deploy ENVIRONMENT --again), smoke and promote that, then the same for the other colour"
+DEPLOY = (
+    "deploy it to the idle colour (./doit deploy ENVIRONMENT --again), smoke and promote that, then the same for the"
+    " other colour"
+)
 ASKED = {"metakeep", "metakeep-webhook-key", "metakeep-webhook-secret", "backup", "log-destinations", "access-keys"}
 STEPS = {
     **{name: listed.steps for name, listed in lists.LISTS.items()},
@@ -70,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("step", nargs="?", help="what to do; left out: the steps are listed")
     settings.option(parser)
     parser.add_argument(
-        "--wait", type=float, default=120, help="drop: seconds to wait for what still needs the old one"
+        "--wait", type=float, default=120, help="drop: seconds in which to look for what still needs the old one"
     )
     parser.add_argument("--key", help="api-key: the id of the key that is replaced")
     parser.add_argument("--overlap-hours", type=float, default=24, help="api-key: how long both work")
@@ -101,6 +104,14 @@ def _file(options: argparse.Namespace, *variables: str) -> Path:
     return settings.OWN
 
 
+def _environment(options: argparse.Namespace) -> str | None:
+    """The environment that --env names, as other commands take it; None where it is a file of another kind."""
+    named: Path | None = options.env
+    if named is None or not settings.is_reviewed(named):
+        return None
+    return named.stem if named.parent == settings.FOLDER else str(named.with_suffix(".yml"))
+
+
 def _listed(options: argparse.Namespace) -> str:
     listed = lists.LISTS[options.name]
     file = _file(options, *listed.variables)
@@ -109,9 +120,9 @@ def _listed(options: argparse.Namespace) -> str:
         settings.say()
         with MongoClient[dict[str, Any]](there.uri, tz_aware=True) as client:
             lists.drain(listed, file, client[there.name], options.wait)
-    lists.take(listed, options.step, file, _typed(options))
+    said = lists.take(listed, options.step, file, _typed(options))
     after = "it is over once that is done everywhere" if options.step == "drop" else "then the next step"
-    return f"{' and '.join(listed.variables)} in {file}: {options.step} is done. Now {DEPLOY}; {after}."
+    return f"{' and '.join(listed.variables)} in {file}: {said}. Now {DEPLOY}; {after}."
 
 
 def _api_key(options: argparse.Namespace) -> str:
@@ -151,7 +162,7 @@ def _database(options: argparse.Namespace) -> str:
         old = single.database_address(file, uri, database)
         return f"MONGODB_URI in {file} has the new user; {old} still works. Now {DEPLOY}; then take {old} away."
     if options.step == "drop":
-        single.drop_database_user(file, admin, options.user)
+        single.drop_database_user(file, admin, options.user, options.wait)
         return f"{options.user} is gone."
     old = single.database_user(file, admin, options.user, database)
     return f"MONGODB_URI in {file} has {options.user} now; {old} still works. Now {DEPLOY}; then drop --user {old}."
@@ -160,11 +171,18 @@ def _database(options: argparse.Namespace) -> str:
 def _web_secure(options: argparse.Namespace) -> str:
     if not options.colour:
         raise Refused("--colour: the idle one, as ./doit deploy chooses it")
+    there, known = _environment(options), config.read(config.DatabaseSettings)
+    idle = target.idle(there, known.uri, known.name).colour
+    if options.colour != idle:
+        raise Refused(
+            f"{options.colour} serves, and a new secret would take its calls: --colour {idle}, promote, then it"
+        )
     file = _file(options, *map(secret_name, COLOURS), WEB_SECURE)
-    name = single.web_secure(file, options.colour)
+    name, typed = single.web_secure(file, idle), there or "ENVIRONMENT"
+    take_over = "" if file == settings.OWN else f"take it over into {settings.OWN.name} where the gateway runs; "
     return (
-        f"{name} in {file} is new. Now: ./doit deploy --colour {options.colour}, ./doit gateway reload (it "
-        f"sends the new one to {options.colour} only), smoke, promote; then the same for the other colour."
+        f"{name} in {file} is new. Now: {take_over}./doit gateway reload {typed} (the new one goes to {idle} only),"
+        f" ./doit deploy {typed} --again, smoke, promote; then the same for the other colour."
     )
 
 

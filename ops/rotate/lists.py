@@ -20,7 +20,7 @@ from getsmart.machine.send import HORIZON
 from getsmart.metakeep.signing import SigningKey
 from getsmart.outbound.signing import fingerprint
 from ops.rotate import envfile
-from ops.rotate.envfile import Refused
+from ops.rotate.envfile import Refused, mark
 
 Step = Literal["add", "switch", "drop"]
 Data = Database[dict[str, Any]]
@@ -113,8 +113,33 @@ LISTS: Mapping[str, Listed] = {
 }
 
 
-def take(listed: Listed, step: Step, env_file: Path, value: str = "") -> None:
-    """Make the step in the env file. Raises Refused where it is not safe, ValueError for a value of another form."""
+def take(listed: Listed, step: Step, env_file: Path, value: str = "") -> str:
+    """Make the step in the env file; what was done, in a few words.
+
+    Raises Refused where it is not safe or was done already, ValueError for a value of another form.
+    """
+    found = _ready(listed, step, env_file)
+    first = listed.variables[0]
+    if step == "add":
+        new = dict(zip(listed.variables, listed.made_of(value), strict=True))
+        found = {name: [*values, new[name]] for name, values in found.items()}
+        added: dict[str, str | None] = {first: mark(new[first])}
+        said = f"add is done, {added[first]} is the new one"
+    elif step == "switch":
+        found = {name: [values[-1], *values[:-1]] for name, values in found.items()}
+        added = {first: mark(found[first][0])}
+        said = f"switch is done, {mark(found[first][0])} is used for what is new"
+    else:
+        said = f"drop is done, {mark(found[first][listed.oldest])} is gone"
+        for values in found.values():
+            del values[listed.oldest]
+        added = {first: None}
+    envfile.change(env_file, {name: ",".join(values) for name, values in found.items()}, added=added)
+    return said
+
+
+def _ready(listed: Listed, step: Step, env_file: Path) -> dict[str, list[str]]:
+    """The values of the variables, once it is sure that it is this step's turn. Raises Refused."""
     found = {name: envfile.items(env_file, name) for name in listed.variables}
     sizes = {len(values) for values in found.values()}
     if len(sizes) != 1:
@@ -125,21 +150,30 @@ def take(listed: Listed, step: Step, env_file: Path, value: str = "") -> None:
     if step == "add":
         if size > 1:
             raise Refused("there are two already: finish that rotation with drop")
-        new = dict(zip(listed.variables, listed.made_of(value), strict=True))
-        found = {name: [*values, new[name]] for name, values in found.items()}
     elif size < 2:
         raise Refused(f"there is only one: begin with {listed.steps[0]}")
-    elif step == "switch":
-        found = {name: [values[-1], *values[:-1]] for name, values in found.items()}
-    else:
-        for values in found.values():
-            del values[listed.oldest]
-    envfile.change(env_file, {name: ",".join(values) for name, values in found.items()})
+    elif listed.makes and (step == "drop") != _is_new_one_first(env_file, listed.variables[0], found):
+        raise Refused(
+            "switch is done already: deploy it everywhere, then drop"
+            if step == "switch"
+            else "the new one is not in use, and would go: switch comes first"
+        )
+    return found
+
+
+def _is_new_one_first(env_file: Path, variable: str, found: Mapping[str, list[str]]) -> bool:
+    """Whether the value that was added is the one in use. Raises Refused where the file does not say which it is."""
+    marks = [mark(value) for value in found[variable]]
+    new = envfile.newest(env_file, variable)
+    if new not in marks:
+        lines = " or ".join(f"`{envfile.note(variable, one)}`" for one in marks)
+        raise Refused(f"{env_file.name} does not say which one is new: write a line into it, {lines}, in that order")
+    return new == marks[0]
 
 
 def drain(listed: Listed, env_file: Path, data: Data, seconds: float) -> None:
     """Wait until no row needs the oldest value any more. Raises Refused with how many do when the time is over."""
-    old = envfile.items(env_file, listed.variables[0])[listed.oldest]
+    old = _ready(listed, "drop", env_file)[listed.variables[0]][listed.oldest]
     until = time.monotonic() + seconds
     while left := listed.needed_by(data, old):
         if time.monotonic() > until:

@@ -2,6 +2,7 @@
 
 import json
 import secrets
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from ops.pipeline import doctl, environments
 from ops.rotate import envfile
 from ops.rotate.envfile import Refused
 
+_POLL_SECONDS = 0.5
 # What each sink needs, as the platform documents it.
 _SINKS = {"papertrail": {"token"}, "datadog": {"endpoint", "api_key"}, "logtail": {"token"}}
 
@@ -59,8 +61,7 @@ def database_user(env_file: Path, admin_uri: str, name: str, database: str) -> s
 
     Raises Refused when the new one cannot log in, or may do more than it has to.
     """
-    known = envfile.values(env_file)
-    uri, password = known["MONGODB_URI"], secrets.token_urlsafe(32)
+    uri, password = envfile.value(env_file, "MONGODB_URI"), secrets.token_urlsafe(32)
     old = urlsplit(uri).username
     if old is None:
         raise Refused("MONGODB_URI names no user")
@@ -73,7 +74,7 @@ def database_user(env_file: Path, admin_uri: str, name: str, database: str) -> s
     new = _with_user(uri, name, password)
     if found := list(_proven(new, database)):
         raise Refused("; ".join(found))
-    envfile.change(env_file, {"MONGODB_URI": new})
+    envfile.change(env_file, {"MONGODB_URI": new}, was={"MONGODB_URI": uri})
     return old
 
 
@@ -85,17 +86,44 @@ def database_address(env_file: Path, uri: str, database: str) -> str:
     old = envfile.values(env_file).get("MONGODB_URI", "")
     if found := _proven(uri, database):
         raise Refused("; ".join(found))
-    envfile.change(env_file, {"MONGODB_URI": uri})
+    envfile.change(env_file, {"MONGODB_URI": uri}, was={"MONGODB_URI": old} if old else {})
     return urlsplit(old).username or "it"
 
 
-def drop_database_user(env_file: Path, admin_uri: str, old: str) -> None:
-    """Take the old user away. Raises Refused while MONGODB_URI still names it."""
-    uri = envfile.values(env_file)["MONGODB_URI"]
+def drop_database_user(env_file: Path, admin_uri: str, old: str, seconds: float) -> None:
+    """Take the old user away, once nobody was seen to log in as it for that long.
+
+    Each colour's tick comes once a minute. Raises Refused while MONGODB_URI still names the user or somebody comes as
+    it, and where the administrator must not see who does.
+    """
+    uri = envfile.value(env_file, "MONGODB_URI")
     if urlsplit(uri).username == old:
         raise Refused(f"MONGODB_URI still names {old}")
     with MongoClient[dict[str, Any]](admin_uri, serverSelectionTimeoutMS=10_000) as client:
+        until = time.monotonic() + seconds
+        while True:
+            if found := _who_comes_as(client, old):
+                raise Refused(f"{old} still comes, by {', '.join(sorted(found))}: deploy that, or wait until it ends")
+            if time.monotonic() >= until:
+                break
+            time.sleep(_POLL_SECONDS)
         client[_source(uri)].command("dropUser", old)
+
+
+def _who_comes_as(client: MongoClient[dict[str, Any]], user: str) -> set[str]:
+    """Program and address of each connection that has logged in as the user. Raises Refused where nobody may ask."""
+    try:
+        rows = client.admin.command({"currentOp": 1, "$all": True})["inprog"]
+    except OperationFailure as error:
+        why = error.details["codeName"] if error.details else error
+        raise Refused(
+            f"who still logs in as {user} cannot be seen ({why}): MONGODB_ADMIN_URI needs the role clusterMonitor, too"
+        ) from None
+    return {
+        f"{row.get('appName', 'a client')} at {row.get('client', 'an address unknown')}"
+        for row in rows
+        if any(one["user"] == user for one in row.get("effectiveUsers", ()))
+    }
 
 
 def _proven(uri: str, database: str) -> list[str]:

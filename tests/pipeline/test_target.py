@@ -16,9 +16,9 @@ from tests.gateway import gate
 
 
 @pytest.fixture
-def values(system: Database[dict[str, Any]]) -> dict[str, str]:
-    """Which database it is."""
-    return {name: os.environ[name] for name in ("MONGODB_URI", "MONGODB_DATABASE")}
+def database(system: Database[dict[str, Any]]) -> tuple[str, str]:
+    """Which one it is."""
+    return os.environ["MONGODB_URI"], os.environ["MONGODB_DATABASE"]
 
 
 def told(system: Database[dict[str, Any]], **facts: Any) -> None:
@@ -28,32 +28,32 @@ def told(system: Database[dict[str, Any]], **facts: Any) -> None:
 
 @pytest.mark.parametrize("kind", ["promote", "rollback"])
 def test_no_colour_is_idle_while_calls_move(
-    system: Database[dict[str, Any]], values: dict[str, str], kind: str
+    system: Database[dict[str, Any]], database: tuple[str, str], kind: str
 ) -> None:
     """The colour that is not active has calls then, or gets them: nothing is deployed under them."""
     told(system, active="blue", moving={"kind": kind, "to": "green", "by": "ada@laptop promote-1"})
     with pytest.raises(
         EnvironmentProblem, match=r"is under way, or was cut short \(ada@laptop.*rollback staging ends it"
     ):
-        target.idle("staging", values)
+        target.idle("staging", *database)
 
 
 def test_a_colour_with_calls_is_not_idle(
-    system: Database[dict[str, Any]], values: dict[str, str], tmp_path: Path
+    system: Database[dict[str, Any]], database: tuple[str, str], tmp_path: Path
 ) -> None:
     """What the gateway does with its calls counts, not only whom the database calls active."""
     told(system, active="blue", seen={"blue": {"version": "1"}})
     with gate() as running:
         file = tmp_path / "there.yml"
         file.write_text(yaml.safe_dump(running.there.model_dump(mode="json")))
-        assert target.idle(str(file), values) == Idle("green", "1")
+        assert target.idle(str(file), *database) == Idle("green", "1")
         running.line.give({"blue": 60, "green": 40})
         with pytest.raises(EnvironmentProblem, match=r"green is not active and has 40 % of the calls: ./doit rollback"):
-            target.idle(str(file), values)
+            target.idle(str(file), *database)
 
 
 def test_where_the_gateway_cannot_be_asked_it_is_said(
-    system: Database[dict[str, Any]], values: dict[str, str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+    system: Database[dict[str, Any]], database: tuple[str, str], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     """Before the first deployment there is none; then the database decides."""
     there = load("local")
@@ -61,7 +61,7 @@ def test_where_the_gateway_cannot_be_asked_it_is_said(
     file = tmp_path / "there.yml"
     file.write_text(yaml.safe_dump(there.model_copy(update={"gateway": gateway}).model_dump(mode="json")))
     system.controls.delete_one({"_id": "colour"})
-    assert target.idle(str(file), values) == Idle("green", None)
+    assert target.idle(str(file), *database) == Idle("green", None)
     assert "whether green has calls only the database says" in capsys.readouterr().err
 
 

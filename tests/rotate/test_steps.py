@@ -1,8 +1,10 @@
 """Each step of a rotation: what it does to the env file, and when it refuses because somebody would be locked out."""
 
 import io
+import re
 import stat
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from pymongo.database import Database
 
 from getsmart.metakeep.signing import SigningKey
 from getsmart.outbound.signing import fingerprint
+from getsmart.stores import controls
 from local.database import EmbeddedDatabase
 from local.sandbox.credentials import random_secret, random_webhook_secret
 from ops import keys
@@ -119,6 +122,60 @@ def test_what_is_refused_changes_nothing(
     assert env.read_text() == before
 
 
+@pytest.mark.parametrize("name", [name for name, listed in lists.LISTS.items() if listed.makes])
+def test_a_step_out_of_turn_never_takes_the_new_one(name: str, env: Path, run: Callable[..., str], raw: Any) -> None:
+    """`drop` without `switch` would lose the key that was added, and a second `switch` would bring the old one back."""
+    raw.transactions.delete_many({})
+    variable = lists.LISTS[name].variables[0]
+    (old,) = envfile.items(env, variable)
+    run(name, "add", value=NEW[name])
+    (_, new) = envfile.items(env, variable)
+    assert run(name, "drop") == "1 rotate: the new one is not in use, and would go: switch comes first\n"
+    assert envfile.items(env, variable) == [old, new]
+    assert f"switch is done, {envfile.mark(new)} is used for what is new" in run(name, "switch")
+    assert run(name, "switch") == "1 rotate: switch is done already: deploy it everywhere, then drop\n"
+    assert envfile.items(env, variable) == [new, old]
+    assert f"drop is done, {envfile.mark(old)} is gone" in run(name, "drop")
+    assert envfile.items(env, variable) == [new]
+    assert "# rotate" not in env.read_text()
+
+
+def test_where_nobody_knows_which_is_the_new_one_nothing_goes(env: Path, run: Callable[..., str], raw: Any) -> None:
+    """A file that was made anew does not say it: whoever knows writes it down, in the words that are printed."""
+    raw.transactions.delete_many({})
+    new = SigningKey.from_secret(NEW["metakeep"]).public_key
+    envfile.change(env, {"METAKEEP_API_KEY": f"{new},{OLD_KEY}", "METAKEEP_API_SECRET": f"{NEW['metakeep']},{OLD}"})
+    said = run("metakeep", "drop")
+    line = f"# rotate METAKEEP_API_KEY: {envfile.mark(new)} is the new one"
+    assert said.startswith("1 rotate: env does not say which one is new: write a line into it, `" + line)
+    env.write_text(f"{env.read_text()}{line}\n")
+    assert run("metakeep", "drop").startswith("0 ")
+    assert envfile.items(env, "METAKEEP_API_KEY") == [new]
+
+
+def test_a_last_line_without_its_end_stays_whole(env: Path) -> None:
+    """What is added is a line of its own; of two lines of a variable the one that counts is changed."""
+    env.write_text("A=1\nexport A=2\nLAST=kept")
+    envfile.change(env, {"A": "3", "NEW": "4"})
+    assert read_env(env) == {"A": "3", "LAST": "kept", "NEW": "4"}
+    assert env.read_text() == "A=1\nA='3'\nLAST=kept\nNEW='4'\n"
+
+
+def test_nobody_writes_over_what_another_one_wrote(env: Path) -> None:
+    """A value that was changed since it was read is told, and stays; so does a file of another form."""
+    with pytest.raises(Refused, match="METAKEEP_API_KEY in env was changed meanwhile"):
+        envfile.change(env, {"METAKEEP_API_KEY": "mine"}, was={"METAKEEP_API_KEY": "as it was read"})
+    assert envfile.items(env, "METAKEEP_API_KEY") == [OLD_KEY]
+    with ThreadPoolExecutor(8) as several:
+        list(several.map(lambda number: envfile.change(env, {f"V{number}": "x"}), range(40)))
+    assert {f"V{number}" for number in range(40)} <= read_env(env).keys()
+    assert [path.name for path in env.parent.iterdir()] == ["env"]
+    env.write_text('{"METAKEEP_API_KEY": "one", "B": "two"}')
+    with pytest.raises(Refused, match="change it by hand"):
+        envfile.change(env, {"METAKEEP_API_KEY": "another"})
+    assert read_env(env) == {"METAKEEP_API_KEY": "one", "B": "two"}
+
+
 def test_two_that_do_not_fit_are_refused(env: Path) -> None:
     """A key without its secret is not shifted about; a rotation is finished before the next begins."""
     envfile.change(env, {"METAKEEP_API_KEY": f"{OLD_KEY},{OLD_KEY}"})
@@ -182,12 +239,20 @@ def test_an_api_key_gets_a_successor_like_itself(system: Database[dict[str, Any]
     assert Client(said[2]).get("tokens/info").status == Client(old.token).get("tokens/info").status != 401
 
 
-def test_a_colours_secret_changes_and_the_others_does_not(env: Path, run: Callable[..., str]) -> None:
-    """What both shared becomes one each; the next time only the colour that is asked for is new."""
+def test_a_colours_secret_changes_and_the_others_does_not(
+    system: Database[dict[str, Any]], env: Path, run: Callable[..., str]
+) -> None:
+    """What both shared becomes one each; then only the one of the colour that is named is new, which has to be idle."""
     assert run("web-secure", "replace", "--colour", "green").startswith("0 WEB_SECURE_GREEN")
     first = read_env(env)
     assert first["WEB_SECURE_BLUE"] == "shared-by-both-colours" != first["WEB_SECURE_GREEN"]
-    run("web-secure", "replace", "--colour", "blue")
+    serves = run("web-secure", "replace", "--colour", "blue")
+    assert serves.startswith("1 rotate: blue serves, and a new secret would take its calls")
+    controls.intend("green", "promote", "ada@laptop")
+    assert "a promote to green is under way" in run("web-secure", "replace", "--colour", "green")
+    assert read_env(env) == first
+    assert controls.activate("green", None, "ada@laptop")
+    assert run("web-secure", "replace", "--colour", "blue").startswith("0 ")
     second = read_env(env)
     assert second["WEB_SECURE_GREEN"] == first["WEB_SECURE_GREEN"]
     assert second["WEB_SECURE_BLUE"] not in {"shared-by-both-colours", second["WEB_SECURE_GREEN"]}
@@ -250,7 +315,13 @@ def test_the_databases_user(
         with MongoClient[dict[str, Any]](new) as client:
             client.tests.some.insert_one({})
         assert run("database", "add", "--user", "second").startswith("1 ")
-        assert run("database", "drop", "--user", "first").startswith("0 ")
+        drop = ("database", "drop", "--user", "first")
+        with MongoClient[dict[str, Any]](uri.replace("//", "//first:made-up@"), appname="getsmart-tick") as client:
+            client.tests.some.insert_one({})
+            assert re.match("1 rotate: first still comes, by (getsmart-tick|a client) at 127.0.0.1:", run(*drop))
+            users = client.admin.command("usersInfo")["users"]
+            assert sorted(one["user"] for one in users) == ["first", "second"]
+        assert run(*drop).startswith("0 ")
         with MongoClient[dict[str, Any]](uri) as client:
             assert [one["user"] for one in client.admin.command("usersInfo")["users"]] == ["second"]
     finally:

@@ -125,11 +125,11 @@ class World:
         self.active: Colour = "blue"
         self.deployed = 0
 
-    def step(self, *words: str, value: str = "") -> str:
+    def step(self, *words: str, value: str = "", wait: int = 60) -> str:
         """One step of `./doit rotate`; what it printed."""
         self.monkeypatch.setattr("sys.stdin", io.StringIO(f"{value}\n"))
         with redirect_stdout(io.StringIO()) as said:
-            assert rotate.main([*words, "--env", str(self.env), "--wait", "60"]) == 0, words
+            assert rotate.main([*words, "--env", str(self.env), "--wait", str(wait)]) == 0, words
         return said.getvalue()
 
     def everywhere(self) -> None:
@@ -280,7 +280,7 @@ def database_user(world: World, _sandbox: Sandbox) -> None:
     """Another user of the database; the old one is dropped when nobody comes as it any more."""
     world.step("database", "add", "--user", "second")
     world.everywhere()
-    world.step("database", "drop", "--user", "first")
+    world.step("database", "drop", "--user", "first", wait=10)
     time.sleep(1)
 
 
