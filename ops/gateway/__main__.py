@@ -10,11 +10,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from ops.gateway import app, generate, layout, runtime
+from ops.gateway import app, generate, layout, runtime, start
 from ops.gateway.environment import COLOURS, NAMES, Colour, Environment, EnvironmentInvalid, load, pick
 from ops.gateway.generate import ConfigRefused
 from ops.gateway.runtime import GatewayUnreachable
-from ops.release import state
 from ops.release.state import DatabaseUnreachable
 
 _KNOWN = (EnvironmentInvalid, ConfigRefused, GatewayUnreachable, DatabaseUnreachable, OSError)
@@ -60,11 +59,10 @@ def _check(environment: Environment, _options: argparse.Namespace) -> None:
 
 
 def _run(environment: Environment, options: argparse.Namespace) -> None:
-    """Become HAProxy. Weights that are kept count; a folder in memory loses them with its machine."""
+    """Become HAProxy. Weights that are kept count, unless they are old; a folder in memory loses them."""
     secrets = _secrets(environment)
     folder = options.out or environment.gateway.folder
-    shares = runtime.kept_shares(folder) or generate.all_to(_active(environment, options))
-    layout.lay_out(environment, folder, shares)
+    layout.lay_out(environment, folder, start.shares(environment, folder, options.active))
     generate.write_secrets(secrets, folder)
     command = generate.command(folder)
     os.execvp(command[0], command)  # noqa: S606 - no shell wanted
@@ -75,7 +73,7 @@ def _create(environment: Environment, options: argparse.Namespace) -> None:
     if environment.gateway.runs != "app-platform":
         raise EnvironmentInvalid(f"the gateway of {environment.name} is no app: ./doit gateway run {environment.name}")
     print(f"making the app of {environment.name} from what is pushed: some minutes ...", flush=True)
-    app_id, address = app.create(environment, _secrets(environment), _active(environment, options))
+    app_id, address = app.create(environment, _secrets(environment), options.active or start.active(environment))
     print(f"app_id: {app_id}    (for deploy/environments/{environment.name}.yml)")
     print(f"it answers at {address or 'the address that doctl apps list shows'}")
 
@@ -98,20 +96,6 @@ def _reload(environment: Environment, _options: argparse.Namespace) -> None:
 
 def _secrets(environment: Environment) -> dict[Colour, str]:
     return {colour: environment.secret(colour) for colour in COLOURS}
-
-
-def _active(environment: Environment, options: argparse.Namespace) -> Colour:
-    """Who has all calls at a start: who is named, else whom the database calls active; blue before any is.
-
-    Raises DatabaseUnreachable: a guess would give all calls to what may be old, or empty.
-    """
-    named: Colour | None = options.active
-    if named is not None:
-        return named
-    try:
-        return state.standing(environment).active or COLOURS[0]
-    except DatabaseUnreachable as error:
-        raise DatabaseUnreachable(f"who has the calls? {error}; name the colour: --active blue, or green") from None
 
 
 if __name__ == "__main__":

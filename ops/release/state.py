@@ -4,7 +4,8 @@ import os
 import secrets
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import requests
@@ -39,6 +40,7 @@ class Standing:
     by: str | None = None
     activated_by: str | None = None
     """Who made the active colour active."""
+    activated_at: datetime | None = field(default=None, compare=False)
     lowest_schema: int = 0
     """What code has to be made for since a migration took away what older code needs; 0 while none has."""
 
@@ -133,6 +135,7 @@ def read() -> Standing:
         moving.get("kind"),
         moving.get("by"),
         row.get("activated_by"),
+        row.get("activated_at"),
         row.get("lowest_schema", 0),
     )
 
