@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
 from typing import Any, Self
+from unittest.mock import patch
 
 import pytest
 import requests
@@ -126,9 +127,9 @@ class World:
         self.deployed = 0
 
     def step(self, *words: str, value: str = "", wait: int = 60) -> str:
-        """One step of `./doit rotate`; what it printed."""
+        """One step of `./doit rotate`; what it printed. It leaves no variables behind, as one in a process of its own."""
         self.monkeypatch.setattr("sys.stdin", io.StringIO(f"{value}\n"))
-        with redirect_stdout(io.StringIO()) as said:
+        with redirect_stdout(io.StringIO()) as said, patch.dict(os.environ):
             assert rotate.main([*words, "--env", str(self.env), "--wait", str(wait)]) == 0, words
         return said.getvalue()
 
