@@ -127,7 +127,7 @@ class World:
         self.deployed = 0
 
     def step(self, *words: str, value: str = "", wait: int = 60) -> str:
-        """One step of `./doit rotate`; what it printed. It leaves no variables behind, as one in a process of its own."""
+        """One step of `./doit rotate`; what it printed. It leaves no variables behind, as a process would."""
         self.monkeypatch.setattr("sys.stdin", io.StringIO(f"{value}\n"))
         with redirect_stdout(io.StringIO()) as said, patch.dict(os.environ):
             assert rotate.main([*words, "--env", str(self.env), "--wait", str(wait)]) == 0, words
