@@ -16,8 +16,8 @@ from pymongo.errors import PyMongoError
 from getsmart import chain, clock
 from getsmart.errors import GetSmartError
 from getsmart.models import RECOVERY, SUPPLY
-from getsmart.mongo import Document
-from getsmart.stores import controls, progress
+from getsmart.mongo import Document, database
+from getsmart.stores import controls, events, progress
 from ops import settings
 
 
@@ -60,6 +60,7 @@ def _stop(who: str, why: str, *, is_restored: bool) -> None:
     controls.stop(who, why)
     if is_restored:
         controls.set_recovering(is_recovering=True)
+        events.skip_what_was_given(database().sequences, clock.now())
 
 
 def _go_on(*, is_forced: bool) -> None:

@@ -17,7 +17,7 @@ from getsmart import clock, config
 from getsmart.amounts import GENESIS_SUPPLY, MAX_SUPPLY
 from getsmart.models import ISSUANCE, MOVES, SUPPLY, SYSTEM_ACCOUNTS, TREASURY, is_final
 from getsmart.mongo import Document, database, to_units, transact
-from getsmart.stores import batches, ledger, transactions
+from getsmart.stores import batches, events, ledger, transactions
 
 PARTS = ("accounts", "transactions", "corrections", "entries", "events")
 _BATCH = 500
@@ -324,22 +324,25 @@ def _treasury(session: ClientSession) -> Iterator[Violation]:
 
 
 def _events(advance: Advance) -> Iterator[Violation]:
-    """I5: each client's events are numbered without a gap, but for what retention has taken away."""
+    """I5: each client's events are numbered without a gap, but for what retention, and restores, have taken away."""
+    restored = events.restored()
     kept_since = clock.now() - timedelta(days=config.read(config.RetentionSettings).event_days)
     order = [("client_id", 1), ("sequence", 1)]
     last: Document = {}
     wanted = {"client_id": 1, "sequence": 1, "created_at": 1}
     for chunk in _chunks(database().events.find({}, wanted).sort(order).batch_size(_BATCH)):
         for event in chunk:
-            yield from _numbering(last, event, kept_since)
+            yield from _numbering(last, event, kept_since, restored)
             last = event
         advance("events", len(chunk))
 
 
-def _numbering(last: Mapping[str, Any], event: Mapping[str, Any], kept_since: Any) -> Iterator[Violation]:
+def _numbering(
+    last: Mapping[str, Any], event: Mapping[str, Any], kept_since: Any, restored: Sequence[int]
+) -> Iterator[Violation]:
     is_first = last.get("client_id") != event["client_id"]
     expected = 1 if is_first else last["sequence"] + 1
-    if event["sequence"] == expected:
+    if event["sequence"] == expected or event["sequence"] - 1 in restored:
         return
     # Only old events are taken away, so nothing is missing between young ones, or before a young first one.
     neighbour = event if is_first else last

@@ -21,6 +21,7 @@ from pymongo.write_concern import WriteConcern
 
 from getsmart import clock
 from getsmart.models import RECOVERY
+from getsmart.stores.events import skip_what_was_given
 from ops.backup.allowed import refuse_unless_allowed
 from ops.backup.archive import Collection, Reader, split
 from ops.backup.changes import key_of
@@ -212,6 +213,8 @@ def _open(database: Database[Any], held: _Held, point: datetime, brake: Mapping[
     """
     since = {"lost_since": _lost_since(held, point), "is_overshadowed": True}
     _recovering(database, {**since, "stopped": brake} if brake else since)
+    if "sequences" in held.counts:
+        skip_what_was_given(database.sequences, clock.now())
     for name in _LAST:
         documents = [RawBSONDocument(one) for one in held.documents[name]]
         if name == CONTROLS:

@@ -5,10 +5,12 @@ from datetime import UTC, datetime
 from typing import Any, cast
 
 from pymongo import UpdateOne
+from pymongo.collection import Collection
 
 from getsmart.models import Event
-from getsmart.mongo import database
+from getsmart.mongo import Document, database
 
+RESTORED = "*"  # beside the clients' own ids, of which it is none: from where numbers go on after a restore
 _SOURCES = ("transactions", "wallets", "batches", "endpoints")
 # Any moment, as a range: the index serves it everywhere, and `$type` reads every row where the database is embedded.
 _WAITING = {"outbox.created_at": {"$gte": datetime.fromtimestamp(0, UTC)}}
@@ -42,14 +44,30 @@ def count_unnumbered(most: int) -> int:
 
 
 def last_sequence(client_id: str) -> int:
-    """The number of the client's newest event; 0 before the first.
+    """The number of the client's newest event; 0 before the first, and after a restore at least what that says.
 
     Read from where `number` was last seen to get, since the embedded database reads a whole range to find its end.
     """
-    seen = database().sequences.find_one({"_id": client_id})
-    after = int(seen["last"]) if seen else 0
+    seen = database().sequences.find({"_id": {"$in": [client_id, RESTORED]}})
+    after = max((int(row["last"]) for row in seen), default=0)
     newer = database().events.find({"client_id": client_id, "sequence": {"$gt": after}}, {"sequence": 1})
     return max((int(row["sequence"]) for row in newer), default=after)
+
+
+def skip_what_was_given(sequences: Collection[Document], at: datetime) -> None:
+    """Have all numbers go on from beyond any that may have been given: a restore does not know those of its lost time.
+
+    From the milliseconds since 1970: nobody is given a thousand events a second for long, so a later restore, also of
+    the same backup, goes on from beyond this one.
+    """
+    number = int(at.timestamp() * 1000)
+    sequences.update_one({"_id": RESTORED}, {"$max": {"last": number}, "$addToSet": {"restored": number}}, upsert=True)
+
+
+def restored() -> list[int]:
+    """The numbers that restores went on from: each client's next one follows."""
+    row = database().sequences.find_one({"_id": RESTORED}) or {}
+    return [int(number) for number in row.get("restored", [])]
 
 
 def find_numbers(event_ids: Sequence[str]) -> dict[str, int]:

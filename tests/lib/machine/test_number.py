@@ -6,12 +6,15 @@ from typing import Any, Self
 import pytest
 from pymongo.errors import BulkWriteError
 
+from getsmart import clock
 from getsmart.machine import number
 from getsmart.stores import controls, events, transactions
+from ops.verification import verify
 from tests.crashes import Crashes
 from tests.hooks import LEASES, happen, subscribe
 from tests.money import Bench, Raw, in_parallel
 from tests.receiver import Receiver
+from tests.restoring import put_back, taken
 from tests.rows import kept
 from tests.support import Client, Time
 
@@ -42,6 +45,31 @@ def test_events_are_numbered_from_one(system: Raw) -> None:
     moved(1)
     assert number.number_events(100) == 2
     assert [sequence for sequence, _ in numbered(system)] == [1, 2, 3, 4, 5, 6]
+
+
+def test_after_a_restore_numbers_begin_beyond_any_that_were_given(system: Raw, time: Time) -> None:
+    """Also of a client that the backup does not know, and when it is restored again; verified as no gap."""
+    moved(1)
+    number.number_events(100)
+    given: list[int] = [sequence for sequence, _ in numbered(system)]
+    backup = taken(system)
+    for _ in range(2):
+        moved(2)
+        number.number_events(100)
+        given = [max(given), *(sequence for sequence, _ in numbered(system))]
+        time.advance(1)
+        put_back(system, backup)
+        events.skip_what_was_given(system.sequences, clock.now())
+    moved(1)
+    moved(1, "other")
+    number.number_events(100)
+    first, second, *after = [sequence for sequence, _ in numbered(system)]
+    assert ((first, second), after) == ((1, 2), [events.restored()[-1] + 1, events.restored()[-1] + 2])
+    assert after[0] > max(given)
+    assert [sequence for sequence, _ in numbered(system, "other")] == after
+    assert not [found for found in verify(lambda _name, _number: None) if found.invariant == "I5"]
+    system.events.update_one({"sequence": after[1], "client_id": "app"}, {"$inc": {"sequence": 1}})
+    assert [found.kind for found in verify(lambda _name, _number: None) if found.invariant == "I5"] == ["event_gap"]
 
 
 def test_a_limited_round_leaves_the_rest_for_the_next(system: Raw) -> None:

@@ -18,6 +18,7 @@ from pymongo.database import Database
 from pymongo.errors import OperationFailure, PyMongoError
 
 from getsmart import clock
+from getsmart.stores.events import RESTORED
 from ops import migrations
 from ops.backup import changes, making, reading, restoring
 from ops.backup.errors import BackupFailed, Refused
@@ -26,10 +27,11 @@ from tests.ops.backup.conftest import Keeper, Raw
 
 RAW = CodecOptions[RawBSONDocument](document_class=RawBSONDocument)
 NOT_COMPARED = {"info", "idIndex"}
+OF_THE_RESTORE = ["recovery", "backup", RESTORED]
 
 
 def contents(database: Raw) -> dict[str, Any]:
-    """Everything: options, indexes and documents as bytes, by collection; but recovery, which a restore sets."""
+    """Everything: options, indexes and documents as bytes, by collection; but what a restore sets itself."""
     found: dict[str, Any] = {}
     for said in database.list_collections():
         name = said["name"]
@@ -38,7 +40,7 @@ def contents(database: Raw) -> dict[str, Any]:
         found[name] = {
             "about": {key: value for key, value in said.items() if key not in NOT_COMPARED},
             "indexes": [] if is_view else sorted((dict(one) for one in database[name].list_indexes()), key=str),
-            "documents": sorted(one.raw for one in collection.find({"_id": {"$nin": ["recovery", "backup"]}})),
+            "documents": sorted(one.raw for one in collection.find({"_id": {"$nin": OF_THE_RESTORE}})),
         }
     return found
 
@@ -369,6 +371,19 @@ def test_a_restore_writes_down_since_when_something_may_be_lost(keeper: Keeper, 
     expected = earlier if before.get("is_overshadowed") else receipt.manifest.point
     assert recovery["is_overshadowed"]
     assert abs(recovery["lost_since"].replace(tzinfo=UTC) - expected) < timedelta(milliseconds=2)
+
+
+def test_a_restore_gives_no_number_twice(keeper: Keeper) -> None:
+    """Events that come after it are numbered from beyond those that its lost time may have been given."""
+    source, target = keeper.database(), keeper.database()
+    migrations.up(keeper.uri, source.name)
+    source.sequences.insert_one({"_id": "app", "last": 90})
+    before = clock.now().timestamp()
+    keeper.restore(keeper.back_up(source), target)
+    rows = {row["_id"]: row for row in target.sequences.find()}
+    assert rows["app"]["last"] == 90
+    assert rows[RESTORED]["last"] >= int(before * 1000)
+    assert rows[RESTORED]["restored"] == [rows[RESTORED]["last"]]
 
 
 def test_recovery_in_the_backup_does_not_end_recovery(keeper: Keeper) -> None:

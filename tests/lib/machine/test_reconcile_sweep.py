@@ -1,0 +1,84 @@
+"""Open breaks are held against what has come since: all of them, and none is booked for a Transfer that a row has."""
+
+from typing import Any
+
+import pytest
+
+from getsmart.amounts import UNIT
+from getsmart.machine import compare, reconcile, revisit
+from getsmart.models import EXTERNAL
+from getsmart.stores import onchain
+from tests.chainbook import ZERO, confirmed_row, external, found, on_chain, reconciled
+from tests.money import Bench, Row
+from tests.support import unique
+
+
+def foreign(bench: Bench, count: int) -> list[Row]:
+    """So many mints into the wallet that nobody ordered, each of another amount."""
+    return on_chain(bench, *((ZERO, bench.wallet["address"], UNIT + number) for number in range(count)))
+
+
+def test_each_open_break_has_its_turn(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many are older: the newest one's address becomes a wallet, and it is booked there."""
+    bench.catch_up()
+    email = f"{unique('later')}@example.com"
+    created = bench.app.post("wallets/create", {"owner": {"email": email}}).data
+    row: Any = bench.raw.wallets.find_one({"_id": created["wallet_id"]})
+    bench.raw.wallets.delete_one({"_id": row["_id"]})
+    foreign(bench, 5)
+    on_chain(bench, (ZERO, created["address"], UNIT))
+    reconciled()
+    assert len(found(bench)["missing_in_ledger"]) == 6
+    assert found(bench)["missing_in_ledger"][-1]["standing"] == [["issuance", EXTERNAL]]
+    bench.raw.wallets.insert_one(row)
+    monkeypatch.setattr(revisit, "_BATCH", 2)
+    bench.time.advance(31)
+    for _ in range(5):
+        reconcile.run(60.0)
+    raised = found(bench)["missing_in_ledger"][-1]
+    assert sorted(raised["standing"]) == sorted([["issuance", EXTERNAL], [EXTERNAL, row["_id"]]])
+    assert "due" not in raised
+    bench.audit_of_books()
+
+
+def test_a_row_that_ends_while_its_transfer_is_judged_keeps_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows are looked up for many Transfers at once: one that has ended since is asked for before a break is booked."""
+    (mined,) = on_chain(bench, (ZERO, bench.wallet["address"], UNIT))
+    match, calls = compare.match, []
+
+    def late(logs: Any) -> Any:
+        outcome = match(logs)
+        calls.append(outcome)
+        if len(calls) == 2:
+            confirmed_row(bench, mined)
+        return outcome
+
+    monkeypatch.setattr(compare, "match", late)
+    reconciled()
+    assert len(calls) == 2
+    assert (found(bench), external(bench)) == ({}, 0)
+    assert bench.raw.corrections.count_documents({}) == 0
+    assert bench.raw.sightings.count_documents({}) == 0
+    bench.audit()
+
+
+def test_a_row_that_ends_while_its_break_is_booked_is_not_booked_twice(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The transaction that books asks once more: it books nothing, and the next run closes the break."""
+    (mined,) = on_chain(bench, (ZERO, bench.wallet["address"], UNIT))
+    find, asked = onchain.find_settled, []
+
+    def late(*log: Any) -> Any:
+        asked.append(log)
+        outcome = find(*log)
+        if len(asked) == 1:
+            confirmed_row(bench, mined)
+        return outcome
+
+    monkeypatch.setattr(onchain, "find_settled", late)
+    reconciled()
+    assert bench.raw.corrections.count_documents({}) == 0
+    reconcile.run(60.0)
+    assert (found(bench), external(bench)) == ({}, 0)
+    bench.audit()
