@@ -117,10 +117,11 @@ def forget() -> None:
 def transact(work: Callable[[ClientSession], Result]) -> Result:
     """Run `work` in a short transaction, whole again on a transient conflict; it must be repeatable.
 
-    Raises what `work` raises, or the driver's error when the conflict outlasts 8 s.
+    It names its concerns: left to itself it would take the client's, and not those of `database`. Raises what `work`
+    raises, or the driver's error when the conflict outlasts 8 s.
     """
     with pymongo.timeout(_TRANSACTION_SECONDS), client().start_session() as session:
-        return session.with_transaction(work)
+        return session.with_transaction(work, ReadConcern("snapshot"), WriteConcern("majority"))
 
 
 def again(work: Callable[[], Result]) -> Result:

@@ -6,12 +6,14 @@ import time as real_time
 from collections.abc import Iterator
 from decimal import Inexact
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pymongo.client_session import ClientSession
 from pymongo.errors import AutoReconnect, ServerSelectionTimeoutError
+from pymongo.monitoring import CommandStartedEvent
 
 from getsmart import config, mongo
 from getsmart.amounts import MAX_SUPPLY
@@ -172,6 +174,30 @@ def test_a_transaction_is_whole_or_nothing(system: Raw) -> None:
     assert system.leases.count_documents({}) == 0
     assert mongo.transact(write) == "done"
     assert system.leases.count_documents({}) == 2
+
+
+def test_a_transaction_names_its_concerns(
+    system: Raw, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Snapshot and majority, whatever the URI says: a transaction takes its client's concerns, and not a database's."""
+    sent: list[dict[str, Any]] = []
+
+    class Seen(mongo.Meter):
+        """Keeps what is sent."""
+
+        def started(self, event: CommandStartedEvent) -> None:
+            """Before it leaves."""
+            sent.append(dict(event.command))
+
+    address, _, options = environment["MONGODB_URI"].partition("?")
+    kept = [one for one in options.split("&") if one.partition("=")[0] not in ("w", "readConcernLevel")]
+    point(monkeypatch, f"{address}?{'&'.join([*kept, 'readConcernLevel=local', 'w=1'])}")
+    monkeypatch.setattr(mongo, "Meter", Seen)
+    mongo.transact(lambda session: mongo.database().controls.find_one({"_id": "supply"}, session=session))
+    (begun,) = [command for command in sent if command.get("startTransaction")]
+    (ended,) = [command for command in sent if "commitTransaction" in command]
+    assert begun["readConcern"]["level"] == "snapshot"
+    assert ended["writeConcern"]["w"] == "majority"
 
 
 def test_broken_connections_are_forgiven_once() -> None:
