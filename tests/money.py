@@ -25,7 +25,7 @@ Outcome = TypeVar("Outcome")
 
 MINT_PATH, TRANSFER_PATH, BURN_PATH = "/v2/app/coin/mint", "/v2/app/coin/transfer", "/v2/app/coin/burn"
 STATUS_PATH = "/v2/app/transaction/status"
-BEYOND_LEASES = 40.0  # seconds: longer than every lease, shorter than a repair's quiet time
+BEYOND_LEASES = 50.0  # seconds: longer than every lease, shorter than a repair's quiet time
 QUIET = 91.0
 
 

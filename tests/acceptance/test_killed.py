@@ -8,7 +8,7 @@ import requests
 
 from tests.acceptance.conftest import System
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(240)
 
 _MINT = "/v2/app/coin/mint"
 
@@ -40,7 +40,7 @@ def test_killed_between_effect_and_write(fresh_system: System, kind: str) -> Non
         with contextlib.suppress(requests.RequestException):
             call.result(30)
     system.start()
-    system.wait_for(lambda: system.post("tokens/mint", body, "killed-1").status_code == 202, 30)
+    system.wait_for(lambda: system.post("tokens/mint", body, "killed-1").status_code == 202, 75)
     transaction_id = system.post("tokens/mint", body, "killed-1").json()["data"]["transaction_id"]
     system.reaches(transaction_id, "confirmed", 40)
     assert len(system.provider.transfers_to(system.token(), wallet["address"])) == 1
@@ -69,10 +69,10 @@ def test_killed_under_load(fresh_system: System) -> None:
     assert 40 <= len(accepted) < 200
     system.start()
     for transaction_id in accepted.values():
-        system.reaches(transaction_id, "confirmed", 60)
+        system.reaches(transaction_id, "confirmed", 90)
     token = system.token()
     # A mint whose reply was lost may be among the logs too; it is finished by the tick like any other.
-    system.wait_for(lambda: is_idle(system), 60)
+    system.wait_for(lambda: is_idle(system), 90)
     logs = sum(len(system.provider.transfers_to(token, wallet["address"])) for wallet in wallets)
     posted = [system.get("wallets/balance", wallet_id=w["wallet_id"]).json()["data"]["posted"] for w in wallets]
     assert logs == sum(int(amount) for amount in posted)

@@ -12,7 +12,7 @@ from getsmart import clock, config, mongo
 from getsmart.metakeep import client
 from getsmart.mongo import Document
 from tests.edge import assert_refused
-from tests.money import MINT_PATH, Bench, Killed
+from tests.money import BEYOND_LEASES, MINT_PATH, Bench, Killed
 from tests.support import unique
 
 GRACE_SECONDS = 4.0  # for a machine that does other things too
@@ -93,7 +93,7 @@ def test_a_slow_database_is_given_up_and_nothing_happens_twice(
     assert (status, code) == (503, "database_unavailable")
     assert took < 2.5 + 1.0 + GRACE_SECONDS
     line.seconds = 0.0
-    bench.time.advance(16)
+    bench.time.advance(BEYOND_LEASES)
     assert bench.mint(key=key).status == 202
     bench.settle()
     assert (bench.status(bench.only_row()["_id"]), bench.logs()) == ("confirmed", 1)

@@ -13,8 +13,8 @@ from tests.simulation.world import Row, World
 
 INBOUND = "webhooks/metakeep"
 _AGAIN = frozenset({"idempotency_in_progress", "rate_limited"})
-MOST_SKEW = 3.0  # seconds that a clock is wrong; hosts that keep time are much better
-_SKEWS = (*([0.0] * 6), 1.0, -1.0, MOST_SKEW, -MOST_SKEW)
+MOST_SKEW = 14.0  # seconds that a clock is wrong, so that two may be 28 apart; hosts that keep time are much better
+_SKEWS = (*([0.0] * 6), 1.0, -3.0, MOST_SKEW, -MOST_SKEW)
 
 
 class Reply(NamedTuple):
@@ -85,7 +85,7 @@ class Cast:
     def caller(self, name: str, *ops: Op, tries: int = 3, first_pause: float | None = None) -> None:
         """An actor that wants these, one after the other, and tries again for a while."""
         pause = self.chance.choice((0.0, 0.0, 0.0, 0.5, 4.0)) if first_pause is None else first_pause
-        pauses = [self.chance.choice((0.1, 2.0, 16.0, 40.0)) for _ in range(tries)]
+        pauses = [self.chance.choice((0.1, 2.0, 16.0, 50.0)) for _ in range(tries)]
 
         def work() -> None:
             self.world.scheduler.sleep(pause)

@@ -136,6 +136,12 @@ def one_effect(facts: Facts) -> Iterator[str]:
             yield "I1: MetaKeep was asked under a key that is no row's"
 
 
+def asked_one_at_a_time(facts: Facts) -> Iterator[str]:
+    """I1: who sends a row has it alone for as long as a call may take, whatever two clocks say."""
+    for key in sorted(facts.overlapping):
+        yield f"I1: MetaKeep was asked under {key[:8]} by two calls at once"
+
+
 def each_transfer_is_known(facts: Facts) -> Iterator[str]:
     """I7: in the end each Transfer has settled one transaction, or stands as an open break of a type."""
     breaks = {row.get("tx_hash") for row in facts.rows["breaks"] if row["status"] == "open"}
@@ -356,6 +362,7 @@ ALWAYS: tuple[Check, ...] = (
         not_too_much,
         nobody_is_forgotten,
         one_effect,
+        asked_one_at_a_time,
         each_has_its_effect,
         badges_once,
         ceilings_hold,

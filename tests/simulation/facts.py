@@ -33,12 +33,14 @@ class Transfer(NamedTuple):
 class Facts:
     """Rows by collection, Transfers, what MetaKeep answered by idempotency key, and what was told and logged.
 
+    `overlapping`: keys of which two calls were under way at once.
     `before`: which events were there already when an endpoint was first seen.
     """
 
     rows: dict[str, list[Row]]
     transfers: list[Transfer]
     answers: list[tuple[str, Row]]
+    overlapping: set[str]
     consent_tokens: list[str]
     received: list[tuple[str, Row]]
     logged: str
@@ -114,6 +116,7 @@ def gather(world: World, cast: Cast) -> Facts:
         rows=rows,
         transfers=transfers(world),
         answers=list(world.sandbox.provider.answers),
+        overlapping=set(world.sandbox.provider.overlapping),
         consent_tokens=tokens,
         received=[(url, json.loads(body)) for url, _, body in world.receivers.got],
         logged=world.logged.getvalue(),

@@ -257,6 +257,12 @@ DEFECTS: dict[str, Defect] = {
     "forgotten": Defect("nobody looks again", ("fated",), ((settle, "wait", _forgotten),)),
     "other_bytes": Defect("a repeated reply differs", _MONEY, ((claim, "_answer", _other_bytes),)),
     "lease_ignored": Defect("a claim taken too early", ("mint",), ((transactions, "take_lease", _lease_ignored),)),
+    "short_lease": Defect(
+        "clocks apart send at once",
+        ("mint", "mints"),
+        ((transactions, "LEASE_SECONDS", lambda _real: 15),),
+        where="provider",
+    ),
     "cancelled_anyway": Defect(
         "what was sent is ended",
         _MONEY,

@@ -35,6 +35,7 @@ from tests.simulation.wire import caller_of
 BASE_URL, RPC_URL, HOOK_URL = "http://metakeep.test", "http://chain.test", "http://receiver.test"
 Row = dict[str, Any]
 _KEY_LIFE_SECONDS = 20 * 60.0
+_CALL_SECONDS = 12.0  # that a call takes at the most, all its tries together
 _GARBAGE = b"<html>bad gateway</html>"
 _STATUS_WORDS = {400: "INVALID_REQUEST", 401: "UNAUTHORIZED", 429: "TOO_MANY_REQUESTS"}
 
@@ -48,6 +49,8 @@ class Provider(BaseAdapter):
         self._app = WsgiClient(make_app(world, Holds(), {}))
         self.answers: list[tuple[str, Row]] = []  # to each key whatever it was answered, also before it was forgotten
         self._first_used: dict[str, float] = {}
+        self._under_way: list[tuple[str, float]] = []  # key and beginning of each request that has no answer yet
+        self.overlapping: set[str] = set()  # keys that were asked for while a call under them might still go on
         self._outage = Outage(scheduler)
 
     def begin(self) -> None:
@@ -55,9 +58,21 @@ class Provider(BaseAdapter):
         self._outage.end()
         self.answers.clear()
         self._first_used.clear()
+        self._under_way.clear()
+        self.overlapping.clear()
 
     def send(self, request: Any, stream: bool = False, timeout: Any = None, **_: Any) -> requests.Response:
         """One request over the wire that is not there. Raises what the library raises when a wire breaks."""
+        key, at = request.headers.get("Idempotency-Key"), self._scheduler.elapsed
+        if key is not None and any(one == key and at - begun < _CALL_SECONDS for one, begun in self._under_way):
+            self.overlapping.add(key)
+        self._under_way.append((str(key), at))
+        try:
+            return self._send(request, timeout)
+        finally:
+            self._under_way.remove((str(key), at))
+
+    def _send(self, request: Any, timeout: Any) -> requests.Response:
         path = request.url.removeprefix(BASE_URL)
         boundary = Boundary("provider", path, caller_of(), "before")
         fault = self._outage.meet(self._scheduler.cross(boundary), "refuse")

@@ -9,7 +9,7 @@ from typing import Any
 
 from getsmart.models import is_final
 from tests.simulation import checkers, checkers_told
-from tests.simulation.actors import MOST_SKEW, Cast, attempt, deliver_webhooks
+from tests.simulation.actors import Cast, attempt, deliver_webhooks
 from tests.simulation.checkers import Check, is_at_rest
 from tests.simulation.facts import WITH_OUTBOX, Facts, gather
 from tests.simulation.plan import Plan
@@ -183,13 +183,13 @@ class Watch:
         self.seen_wrong: list[str] = []
         self.look("endpoints")
 
-    def look(self, collection: str) -> None:
-        """After a write was committed."""
+    def look(self, collection: str, skew_seconds: float = 0.0) -> None:
+        """After a write was committed by a process whose clock is so wrong."""
         if collection in ("transactions", "commitTransaction"):
             for row in self._world.raw.transactions.find({}, dict.fromkeys(_WATCHED, 1)):
                 before = self._known.get(row["_id"])
                 if before is not None and before != row:
-                    self.seen_wrong += self._changed(before, row)
+                    self.seen_wrong += self._changed(before, row, skew_seconds)
                 self._known[row["_id"]] = row
         if collection in ("inbound_events", "commitTransaction"):
             self.seen_wrong += self._marks()
@@ -205,7 +205,7 @@ class Watch:
             known = waiting | {row["_id"] for row in raw.events.find({}, {"_id": 1})}
             before.update(dict.fromkeys(new, known))
 
-    def _changed(self, before: Row, row: Row) -> Iterator[str]:
+    def _changed(self, before: Row, row: Row, skew_seconds: float) -> Iterator[str]:
         """I4, and I1's rule that a claim is taken over once its holder's time is over."""
         old, new = before["timeline"], row["timeline"]
         if new[: len(old)] != old or row["status"] != new[-1]["status"]:
@@ -213,7 +213,7 @@ class Watch:
         if len(new) > len(old) and is_final(old[-1]["status"]):
             yield f"I4: {row['_id']} was {old[-1]['status']} and moved on"
         left = (before["lease_until"] - self._world.scheduler.true_now()).total_seconds()
-        if row["lease_until"] > before["lease_until"] and left > 2 * MOST_SKEW:
+        if row["lease_until"] > before["lease_until"] and left > skew_seconds + 0.01:
             yield f"I1: {row['_id']} was taken over {left:.0f} s before its lease ended"
 
     def _marks(self) -> Iterator[str]:

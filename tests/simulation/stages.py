@@ -10,14 +10,14 @@ from functools import partial
 from typing import Any
 
 from getsmart.machine import airdrop
-from getsmart.stores import batches
+from getsmart.stores import batches, transactions
 from tests.simulation.actors import Cast, Op, attempt, deliver_webhooks, in_process
 from tests.simulation.scenarios import Scenario
 from tests.simulation.world import HOOK
 
 NEXT = ("retry", "tick", "webhook")
 FIRST, SECOND = "first#1", "next"
-_LEASE_SECONDS = 16.0
+_LEASE_SECONDS = transactions.LEASE_SECONDS + 1.0
 Act = Callable[[str], Any]  # in a process of that name
 
 

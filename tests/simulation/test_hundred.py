@@ -8,13 +8,12 @@ from typing import Any
 import pytest
 
 from tests.crashes import STEPS
-from tests.money import MINT_PATH, Bench, Killed, in_parallel
+from tests.money import BEYOND_LEASES, MINT_PATH, Bench, Killed, in_parallel
 from tests.support import Answer, unique
 
 pytestmark = pytest.mark.timeout(900)
 
 _CALLERS = 100
-_LEASE_SECONDS = 16
 _CLAIM = "getsmart.stores.transactions.insert"
 
 
@@ -99,7 +98,7 @@ def a_hundred_get_one(bench: Bench, first: FirstHolder, boundary: str) -> None:
         for _ in range(_CALLERS):  # a call whose clock leaps while it sets an amount aside would be refused
             told.acquire(timeout=50)
         first.dead.wait(50)
-        bench.time.advance(_LEASE_SECONDS)
+        bench.time.advance(BEYOND_LEASES)
 
     clockwork = threading.Thread(target=end_the_lease)
     clockwork.start()

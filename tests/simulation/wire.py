@@ -74,7 +74,7 @@ class Wire:
         self._pending: dict[int, tuple[dict[str, Any], Boundary, Fault | None]] = {}
         self._outage = Outage(scheduler)
         self.written: set[str] = set()  # collections that anybody wrote to
-        self.watch: Callable[[str], None] | None = None  # told of each collection after a write was committed
+        self.watch: Callable[[str, float], None] | None = None  # told of each write: collection, and who is how wrong
         driver.sendall = self._send  # type: ignore[assignment]
         driver.receive_message = self._take  # type: ignore[assignment]
 
@@ -126,8 +126,9 @@ class Wire:
         reply = self._receive_in_peace(connection, request_id, most)
         self._close(command, reply)
         if self.watch is not None and boundary.writes and _is_committed(command):
+            actor = self._scheduler.current
             with self._scheduler.aside():
-                self.watch(boundary.what.split()[-1])
+                self.watch(boundary.what.split()[-1], actor.process.skew_seconds if actor else 0.0)
         fault = self._scheduler.cross(boundary._replace(phase="after"))
         if fault is not None:
             raise TimeoutError("simulated") if fault.value == "timeout" else ConnectionResetError("simulated")

@@ -28,7 +28,9 @@ from getsmart.mongo import Document, again, database, to_units
 from getsmart.paging import newest_first
 from getsmart.replies import dump_json, success
 
-LEASE_SECONDS = 15
+# How long a row in flight is its sender's alone: what a call to MetaKeep takes at most (machine/send.py), and what the
+# clock of whoever comes next may be ahead of the sender's (stores/reserves.py).
+LEASE_SECONDS = 45
 
 
 class Taken(Exception):

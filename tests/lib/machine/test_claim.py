@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from getsmart import clock
+from getsmart.machine import send
 from getsmart.services import tick
 from getsmart.stores import reserves, transactions
 from tests.crashes import Crashes
-from tests.money import MINT_PATH, QUIET, Bench, units
+from tests.money import BEYOND_LEASES, MINT_PATH, QUIET, Bench, units
 from tests.support import unique
 
 EXPECTED = {
@@ -55,7 +56,7 @@ def all_is_well(bench: Bench, killed: dict[str, str]) -> None:
 def test_a_call_killed_anywhere_is_finished_by_its_retry(bench: Bench, crashes: Crashes) -> None:
     """(a) The same caller comes again after the lease: 202, one effect."""
     killed = die_everywhere(bench, crashes)
-    bench.time.advance(16)
+    bench.time.advance(BEYOND_LEASES)
     for key, boundary in killed.items():
         answer = bench.mint(key=key)
         assert (answer.status, answer.data["status"]) == (202, "submitted"), boundary
@@ -84,21 +85,35 @@ def test_within_the_lease_a_killed_call_seems_to_run(bench: Bench, crashes: Cras
     key = unique("key")
     crashes.die("before getsmart.metakeep.client.call", partial(bench.mint, key=key))
     assert bench.mint(key=key).code == "idempotency_in_progress"
-    bench.time.advance(14)
+    bench.time.advance(transactions.LEASE_SECONDS - 1)
     assert bench.mint(key=key).code == "idempotency_in_progress"
     assert bench.mint("11", key=key).code == "idempotency_mismatch"
     bench.time.advance(2)
     assert bench.mint(key=key).data["status"] == "submitted"
 
 
+def test_a_clock_that_is_ahead_takes_no_live_call_over(bench: Bench, crashes: Crashes) -> None:
+    """Two clocks of ours may be half a minute apart: neither the tick nor a retry sends beside a call that may run."""
+    key = unique("key")
+    crashes.die("before getsmart.metakeep.client.call", partial(bench.mint, key=key))
+    sent = bench.mark()
+    bench.time.advance(reserves.MOST_SKEW.total_seconds() + send.CALL_SECONDS)
+    tick.run()
+    assert bench.mint(key=key).code == "idempotency_in_progress"
+    assert bench.calls(MINT_PATH, sent) == []
+    bench.time.advance(BEYOND_LEASES)
+    tick.run()
+    all_is_well(bench, {key: "a clock ahead"})
+
+
 def test_a_take_over_is_leased_too(bench: Bench, crashes: Crashes) -> None:
     """Who takes over and dies is waited for like the first one; the effect is still one."""
     key = unique("key")
     crashes.die("after getsmart.metakeep.client.call", partial(bench.mint, key=key))
-    bench.time.advance(16)
+    bench.time.advance(BEYOND_LEASES)
     crashes.die("after getsmart.metakeep.client.call", partial(bench.mint, key=key))
     assert bench.mint(key=key).code == "idempotency_in_progress"
-    bench.time.advance(16)
+    bench.time.advance(BEYOND_LEASES)
     assert bench.mint(key=key).data["status"] == "submitted"
     assert bench.only_row()["is_ambiguous"]
     all_is_well(bench, {key: "take-over"})
@@ -108,7 +123,7 @@ def test_only_one_takes_a_dead_claim_over(bench: Bench, crashes: Crashes, monkey
     """Two retries that both saw the lease end: the row's version decides."""
     key = unique("key")
     crashes.die("before getsmart.metakeep.client.call", partial(bench.mint, key=key))
-    bench.time.advance(16)
+    bench.time.advance(BEYOND_LEASES)
     row: Any = bench.only_row()
     monkeypatch.setattr(transactions, "find_claim", lambda *_: transactions.Known(row, {}))
     assert bench.mint(key=key).data["status"] == "submitted"

@@ -10,7 +10,7 @@ from getsmart.stores import transactions
 from tests.consenting import ENDED, MINED, TOKEN_LIFE, Pair
 from tests.consenting import pair as pair  # noqa: PLC0414 - the fixture
 from tests.crashes import Crashes
-from tests.money import QUIET, units
+from tests.money import BEYOND_LEASES, QUIET, units
 from tests.support import Answer, unique
 
 
@@ -67,7 +67,7 @@ def test_killed_anywhere_while_asking(pair: Pair, monkeypatch: pytest.MonkeyPatc
     for boundary in boundaries:
         key = unique("killed")
         crashes.die(boundary, partial(pair.transfer, "1", key=key))
-        pair.bench.time.advance(16)
+        pair.bench.time.advance(BEYOND_LEASES)
         asked = pair.transfer("1", key=key)
         assert (asked.status, asked.data["status"]) == (202, "awaiting_consent"), boundary
         reported = pair.answer(asked)

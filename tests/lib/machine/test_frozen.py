@@ -10,7 +10,7 @@ from getsmart.machine import repair
 from getsmart.services import tick
 from getsmart.stores import batches, reserves, transactions, wallets
 from tests.crashes import Crashes
-from tests.money import MINT_PATH, QUIET, Bench, units
+from tests.money import BEYOND_LEASES, MINT_PATH, QUIET, Bench, units
 from tests.support import Answer, unique
 
 
@@ -78,7 +78,7 @@ def test_a_claim_that_froze_and_then_died_is_backed_by_who_takes_it_over(
         frozen(bench, patch, transactions, "insert")
         crashes.die("after getsmart.stores.transactions.insert", partial(bench.mint, key=key))
     assert bench.available("supply") == before
-    bench.time.advance(16)
+    bench.time.advance(BEYOND_LEASES)
     bench.mint(key=key) if by == "retry" else tick.run()
     assert bench.available("supply") == before - units("10")
     mended_in_the_end(bench)
@@ -93,7 +93,7 @@ def test_one_that_can_not_be_backed_any_more_is_not_sent(bench: Bench, monkeypat
         frozen(bench, patch, transactions, "insert", partial(bench.mint, "10"))
         call = partial(bench.mint, "10", key="frozen")
         crashes.die("after getsmart.stores.transactions.insert", call, crossing=2)
-    bench.time.advance(16)
+    bench.time.advance(BEYOND_LEASES)
     answer = bench.mint("10", key="frozen")
     assert answer.data["status"] == "unknown"
     assert bench.row(answer)["hold"] == {"name": "supply", "state": "held", "is_void": True}
@@ -172,7 +172,7 @@ def test_an_airdrop_that_froze_before_its_last_write_is_not_accepted(
     monkeypatch.setattr(batches, "change", before_the_last)
     assert drop().code == "idempotency_in_progress"
     assert bench.available("supply") == before
-    bench.time.advance(16)
+    bench.time.advance(BEYOND_LEASES)
     assert drop().status == 202
     assert bench.available("supply") == before - units("10")
     bench.settle(6)

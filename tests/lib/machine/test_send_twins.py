@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from getsmart import config
+from getsmart import clock, config
 from getsmart.machine import send
 from getsmart.metakeep import client, protocol
 from getsmart.stores import transactions
-from tests.money import MINT_PATH, Bench, in_parallel
+from tests.money import BEYOND_LEASES, MINT_PATH, Bench, in_parallel
 from tests.support import unique
 from tests.wire import Wire, reply, wait_until
 
@@ -45,7 +45,7 @@ def test_a_twin_that_takes_over_a_slow_call_gets_the_same_id(bench: Bench) -> No
 
     def second() -> Any:
         wait_until(lambda: bench.provider.read("faults")["held"])
-        bench.time.advance(16)
+        bench.time.advance(BEYOND_LEASES)
         try:
             return bench.mint(key=key)
         finally:
@@ -76,7 +76,7 @@ def test_a_call_whose_twin_is_at_work_answers_that_it_is_in_progress(
     first = bench.mint(key=key)
     assert (first.status, first.code) == (409, "idempotency_in_progress")
     monkeypatch.setattr(client, "call", real)
-    bench.time.advance(16)
+    bench.time.advance(BEYOND_LEASES)
     second = bench.mint(key=key)
     assert second.data["status"] == "submitted"
     assert bench.mint(key=key).text == second.text
@@ -147,8 +147,8 @@ def test_old_copies_cannot_conclude(bench: Bench, monkeypatch: pytest.MonkeyPatc
     with Wire([reply(400), reply(429)]) as wire:
         monkeypatch.setenv("METAKEEP_BASE_URL", wire.url)
         config.forget()
-        assert send.send(stale)["status"] == "submitted"
-        assert send.send(stale)["status"] == "submitted"
+        assert send.send(stale, clock.begin())["status"] == "submitted"
+        assert send.send(stale, clock.begin())["status"] == "submitted"
     assert send._give_up(stale, "test")["status"] == "submitted"
     assert send._give_up({**stale, "is_ambiguous": True}, "test")["status"] == "submitted"
     assert bench.available(SUPPLY) == held
