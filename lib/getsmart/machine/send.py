@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
+from pymongo.errors import DuplicateKeyError
+
 from getsmart import clock, log
-from getsmart.errors import DeadlineExceeded, Misconfigured
+from getsmart.errors import DeadlineExceeded, Internal, Misconfigured
 from getsmart.machine.conclude import end_without_effect
 from getsmart.metakeep import client, protocol
 from getsmart.metakeep.protocol import ProviderOutage, ProviderRefusal, ProviderRequest
@@ -163,7 +165,23 @@ def _submitted(row: TransactionRow, submitted: protocol.Submitted) -> Transactio
         "attempts": row["attempts"] + 1,
         "due_at": at + FIRST_POLL,
     }
-    return _keep(row, "submitted", changes, ("queued", "unknown"))
+    try:
+        return _keep(row, "submitted", changes, ("queued", "unknown"))
+    except DuplicateKeyError:
+        return _repeated(row, submitted.metakeep_transaction_id)
+
+
+def _repeated(row: TransactionRow, metakeep_transaction_id: str) -> TransactionRow:
+    """MetaKeep repeated its answer to an ended claim of the same badge, which was counted too late (docs/adr/0099).
+
+    Nothing came of that one, so nothing does of this: it ends as that did, and the next claim has another key. Raises
+    Internal where the id is that of a row which it cannot be.
+    """
+    other = transactions.find_by_metakeep_id(metakeep_transaction_id)
+    key = row["request"]["idempotency_key"]
+    if other is None or other["request"]["idempotency_key"] != key or other["status"] not in ("failed", "cancelled"):
+        raise Internal(f"{row['_id']}: MetaKeep gave it the id of another transaction")
+    return end_without_effect(row, other["status"], other.get("failure")) or _current(row)
 
 
 def _asked(row: TransactionRow, consent: protocol.ConsentNeeded) -> TransactionRow:

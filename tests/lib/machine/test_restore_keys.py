@@ -2,8 +2,9 @@
 
 import pytest
 
+from getsmart.metakeep import protocol
 from getsmart.services import tick
-from getsmart.stores import controls
+from getsmart.stores import controls, transactions
 from tests.chainbook import found
 from tests.money import MINT_PATH, Bench
 from tests.restoring import put_back, taken
@@ -62,3 +63,35 @@ def test_a_badge_whose_claim_came_to_nothing_is_a_new_order(bench: Bench, end: s
     keys = {row["request"]["idempotency_key"] for row in bench.raw.transactions.find()}
     assert len(keys) == 2
     bench.audit()
+
+
+def test_an_ended_claim_that_was_counted_too_late_is_repeated_and_pays_nobody(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ended between another one's look and its insert: that one has its key, and its end; a third one is paid."""
+    bench.provider.fault(MINT_PATH, "failed")
+    first = bench.claim_badge("rust", "ada")
+    bench.settle()
+    assert bench.status(first) == "failed"
+    with monkeypatch.context() as patch:
+        patch.setattr(transactions, "find_claim", lambda *_: transactions.Known(None, {}))
+        second = bench.claim_badge("rust", "ada")
+    assert (second.status, second.data["status"]) == (202, "failed")
+    assert second.data["failure"]["code"] == "execution_reverted"
+    third = bench.claim_badge("rust", "ada")
+    bench.settle()
+    assert (bench.status(third), bench.logs()) == ("confirmed", 1)
+    bench.audit()
+
+
+def test_an_id_that_cannot_be_its_own_is_never_kept(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MetaKeep gave it to another order: the row goes on, and nothing is made up about it."""
+    known = bench.mint()
+    its_id = bench.row(known)["metakeep_transaction_id"]
+    real = protocol.read_submission
+    monkeypatch.setattr(protocol, "read_submission", lambda content: real({**content, "transactionId": its_id}))
+    key = unique("other")
+    assert bench.mint(key=key).status == 500
+    monkeypatch.undo()
+    (row,) = bench.raw.transactions.find({"idempotency_key": key})
+    assert (row["status"], row["is_in_flight"]) == ("queued", True)
