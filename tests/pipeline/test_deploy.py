@@ -323,3 +323,26 @@ def test_whoever_is_logged_in_needs_no_access_key(
     env.write_text(f"DIGITALOCEAN_ACCESS_TOKEN={TOKEN}\n")
     assert deploy.main([str(platform.environment), "--colour", "green", "--env", str(env)]) == 0
     assert platform.calls[-2]["words"] == ["serverless", "connect", GREEN]
+
+
+def test_no_deployment_takes_calls_or_the_way_back(
+    platform: Platform,
+    raw: Database[dict[str, Any]],
+    records: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """While calls move, and for the version that serves already, nothing is deployed; a rotated secret says --again."""
+    platform.only_listen()
+    monkeypatch.setattr(release, "current", lambda: ("0123456789ab", "0123456789ab" * 3))
+    active(raw, "blue")
+    raw.controls.update_one({"_id": "colour"}, {"$set": {"moving": {"kind": "promote", "to": "green", "by": "ada"}}})
+    assert deploy.main([str(platform.environment)]) == 1
+    assert "a promote to green is under way, or was cut short (ada)" in capsys.readouterr().err
+    raw.controls.update_one(
+        {"_id": "colour"}, {"$unset": {"moving": ""}, "$set": {"seen.blue.version": "0123456789ab"}}
+    )
+    assert deploy.main([str(platform.environment)]) == 1
+    assert "blue serves with version 0123456789ab already" in capsys.readouterr().err
+    assert not platform.calls_file.exists()
+    assert deploy.main([str(platform.environment), "--again"]) == 0
