@@ -280,7 +280,16 @@ def version_7(raw: Raw) -> None:
     raw.sequences.insert_one({"_id": "other", "last": 1})
 
 
-BUILDERS: dict[int, Callable[[Raw], None]] = {number: globals()[f"version_{number}"] for number in range(1, 8)}
+def version_8(raw: Raw) -> None:
+    """A badge that is claimed again, after a claim of it that came to nothing."""
+    claim, failure = {"badge_id": "rust-101", "claimant": "learner-1"}, {"code": "never_mined", "message": "-"}
+    raw.transactions.insert_one(_mint(8, 1_000, ("queued", "submitted", "failed"), badge_claim=claim, failure=failure))
+    again = {"metakeep_transaction_id": "mk-9", "badge_claim": claim, "badge_lock": claim}
+    raw.transactions.insert_one(_mint(9, 1_000, ("queued", "submitted"), **again))
+    raw.controls.update_one({"_id": "supply"}, _less(1_000))
+
+
+BUILDERS: dict[int, Callable[[Raw], None]] = {number: globals()[f"version_{number}"] for number in range(1, 9)}
 
 
 def fill(raw: Raw, version: int) -> None:

@@ -85,9 +85,9 @@ def _sleeps_on(real: Any) -> Replacement:
 
 
 def _another_key(real: Any) -> Replacement:
-    def resend(row: Any) -> Any:
+    def resend(row: Any, recovery: Any = None) -> Any:
         stored = {**row["request"], "idempotency_key": row["request"]["idempotency_key"][::-1]}
-        return real({**row, "request": stored})
+        return real({**row, "request": stored}, recovery)
 
     return resend
 
@@ -178,7 +178,7 @@ def _lease_ignored(real: Any) -> Replacement:
 
 
 def _ended_anyway(_real: Any) -> Replacement:
-    return lambda row: conclude.end_without_effect(row, "cancelled", None) or row
+    return lambda row, recovery=None: conclude.end_without_effect(row, "cancelled", None) or row
 
 
 def _marked_first(real: Any) -> Replacement:
