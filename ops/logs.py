@@ -22,7 +22,8 @@ from getsmart.errors import GetSmartError
 from getsmart.stores import failures
 from ops import settings
 
-_FIELDS = {"request_id": "request_id", "function": "function", "code": "code", "trace_id": "trace_id"}
+_OF_ONE = ("request_id", "trace_id", "transaction_id")  # wherever in the two weeks its lines lie
+_FIELDS = (*_OF_ONE, "function", "code")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _SHOWN = ("at", "code", "status", "function", "colour", "request_id", "error")
 _OVERLAP = timedelta(seconds=5)  # a line is kept a little later than it was written
@@ -50,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--since", type=_moment, help="a span such as 90s, 15m, 2h, 7d, or a moment (default 1h)")
     parser.add_argument("--request-id", help="of one call; looks at the whole two weeks")
     parser.add_argument("--trace-id", help="of one trace; looks at the whole two weeks")
+    parser.add_argument("--transaction-id", help="of one transaction; looks at the whole two weeks")
     parser.add_argument("--function", help="such as tokens/mint or ops/tick")
     parser.add_argument("--code", help="such as internal, provider_unavailable or tick.summed_failed")
     parser.add_argument("--limit", type=int, default=200, help="the newest so many (default 200)")
@@ -72,7 +74,7 @@ def _moment(text: str) -> datetime:
 def _batches(options: argparse.Namespace) -> Iterator[list[dict[str, Any]]]:
     """What is there, and with --follow what comes, each line once."""
     query = {name: value for name in _FIELDS if (value := getattr(options, name))}
-    is_one = options.request_id or options.trace_id
+    is_one = any(name in query for name in _OF_ONE)
     since = options.since or clock.now() - (timedelta(days=14) if is_one else timedelta(hours=1))
     found = failures.find(query, since, options.limit)
     yield found

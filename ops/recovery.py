@@ -1,6 +1,6 @@
 """The brake: `on` stops all money until `off`, whatever reconciliation finds; `status` tells how it stands.
 
-After `./doit restore` money stands still by itself until reconciliation has reached the chain's head. `on --restored`
+After `./doit restore` money stands still by itself until reconciliation has come past that moment. `on --restored`
 says that the database was put back by something else, and has the same wait for it. `off` is refused before that where
 there is a node: what the chain has and the books lack might be done twice. `off --force` goes on all the same; repeated
 calls that look like something from before the restore are then held back for a person (docs/reconciliation.md).
@@ -71,7 +71,7 @@ def _go_on(*, is_forced: bool) -> None:
     if recovery.get("is_recovering"):
         has_node = chain.is_configured() or progress.read() is not None
         if has_node and not is_forced:
-            raise Refused("the chain was not read to its head since the restore: ./doit reconcile, or off --force")
+            raise Refused("the chain was not read past the moment of the restore yet: ./doit reconcile, or off --force")
         controls.end_recovery(recovery["at"], {"is_overshadowed": has_node})
     controls.go_on()
 
@@ -88,7 +88,7 @@ def told(singles: dict[str, Document]) -> Iterator[str]:
         yield "being restored: ./doit restore ends it"
     if recovery.get("is_recovering"):
         since, read = clock.to_wire(recovery["at"]), f"{place.get('to_block', '-')} of {place.get('head', '-')}"
-        yield f"recovering since {since}: block {read} is read; reaching the head ends it"
+        yield f"recovering since {since}: block {read} is read; coming past the restore ends it"
 
 
 if __name__ == "__main__":

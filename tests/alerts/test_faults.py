@@ -150,6 +150,30 @@ def reconciliation_lagging(watched: Watched) -> Scrape:
     return watched.scrape()
 
 
+def never_compared(watched: Watched) -> Scrape:
+    """... and has never shown any."""
+    seen = reconciliation_lagging(watched)
+    watched.bench.raw.controls.update_one({"_id": "reconciliation"}, {"$unset": {"at": ""}})
+    assert watched.scrape() != seen
+    return watched.scrape()
+
+
+def provider_never_seen(watched: Watched) -> Scrape:
+    """A key that MetaKeep has never known."""
+    watched.bench.raw.controls.update_one({"_id": "tick"}, {"$unset": {"provider_ok_at": ""}})
+    watched.bench.provider.fault(PROBE_PATH, "500", 10_000)
+    watched.goes_on(_A_LOOK)
+    return watched.scrape()
+
+
+def chain_never_seen(watched: Watched) -> Scrape:
+    """A node that was mistyped on the first day."""
+    watched.bench.raw.controls.update_one({"_id": "tick"}, {"$unset": {"chain_ok_at": ""}})
+    watched.set(CHAIN_RPC_URL=free_url())
+    watched.goes_on(_A_LOOK)
+    return watched.scrape()
+
+
 def reconciliation_break(watched: Watched) -> Scrape:
     """Somebody mints on the chain, past us."""
     on_chain(watched.bench, (ZERO, watched.bench.wallet["address"], UNIT))
@@ -193,6 +217,13 @@ def books_unbalanced(watched: Watched) -> Scrape:
 def recovering(watched: Watched) -> Scrape:
     """A restore begins."""
     controls.set_recovering(is_recovering=True)
+    return watched.scrape()
+
+
+def stopped(watched: Watched) -> Scrape:
+    """A person stops money; ticks run, and do not end it."""
+    controls.stop("ada", "a test")
+    watched.goes_on(_A_LOOK)
     return watched.scrape()
 
 
@@ -295,15 +326,15 @@ FAULTS: dict[str, tuple[Callable[[Watched], Scrape], ...]] = {
     "QueueOld": (queue_old,),
     "SubmittedOld": (submitted_old,),
     "UnknownTransactions": (unknown_transactions,),
-    "ProviderDown": (provider_down,),
-    "ChainDown": (chain_down,),
+    "ProviderDown": (provider_down, provider_never_seen),
+    "ChainDown": (chain_down, chain_never_seen),
     "UndeliveredOld": (undelivered_old,),
     "DeadLetters": (dead_letters,),
     "SupplyInvariantBroken": (supply_invariant_broken,),
     "BooksUnbalanced": (books_unbalanced,),
     "ReconciliationBreak": (reconciliation_break,),
-    "ReconciliationLagging": (reconciliation_lagging,),
-    "Recovering": (recovering,),
+    "ReconciliationLagging": (reconciliation_lagging, never_compared),
+    "Recovering": (recovering, stopped),
 }
 # Where one fault is, truly, two.
 TOO = {database_away: ("ApiDown",)}

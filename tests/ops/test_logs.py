@@ -57,13 +57,16 @@ def test_lines_are_chosen_by_function_code_and_time(show: Show, system: Raw) -> 
     a_moment_ago = clock.to_wire(clock.now() - timedelta(seconds=1))
     failures.keep([line(request_id="a", function="tokens/mint", at=a_moment_ago)])
     failures.keep([line(request_id="b", code="recovering")])
-    failures.keep([line(request_id="c", at=clock.to_wire(clock.now() - timedelta(days=2)))])
+    two_days_ago = clock.to_wire(clock.now() - timedelta(days=2))
+    failures.keep([line(request_id="c", at=two_days_ago, transaction_id="txn_1")])
     assert [one["request_id"] for one in show()] == ["a", "b"]
     assert [one["request_id"] for one in show("--since", "3d")] == ["c", "a", "b"]
     assert [one["request_id"] for one in show("--since", old, "--limit", "1")] == ["b"]
     assert [one["request_id"] for one in show("--function", "tokens/mint")] == ["a"]
     assert [one["request_id"] for one in show("--code", "recovering")] == ["b"]
     assert [one["request_id"] for one in show("--request-id", "c")] == ["c"]
+    assert [one["request_id"] for one in show("--transaction-id", "txn_1")] == ["c"]
+    assert show("--transaction-id", "txn_2") == []
 
 
 def test_a_table_for_people(system: Raw, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,10 +70,10 @@ def test_too_early_is_refused(bench: Bench, capsys: pytest.CaptureFixture[str]) 
     controls.stop("ada", "restored")
     controls.set_recovering(is_recovering=True)
     assert recovery.main(["off"]) == 1
-    assert "the chain was not read to its head since the restore" in capsys.readouterr().err
+    assert "the chain was not read past the moment of the restore yet" in capsys.readouterr().err
     assert controls.is_recovering()
     assert recovery.main(["status"]) == 0
-    assert capsys.readouterr().out.splitlines()[-1].endswith("reaching the head ends it")
+    assert capsys.readouterr().out.splitlines()[-1].endswith("coming past the restore ends it")
     assert recovery.main(["off", "--force"]) == 0
     known = controls.read_recovery()
     assert (known["is_recovering"], known["is_overshadowed"], known.get("stopped")) == (False, True, None)

@@ -240,7 +240,7 @@ def _put_off(row: TransactionRow, error: Exception, *, is_ambiguous: bool) -> Tr
 
 def _give_up(row: TransactionRow, why: str) -> TransactionRow:
     """No more sending: failed where no try can have had an effect, else unknown until evidence is found."""
-    log.event("transaction.gave_up", level="warning", transaction_id=row["_id"], why=why)
+    log.event("transaction.gave_up", level="error", transaction_id=row["_id"], why=why)
     if not row["is_ambiguous"] and not row["is_in_flight"]:
         failure = {"code": "provider_unavailable", "message": "The wallet provider could not be reached in time."}
         return end_without_effect(row, "failed", failure) or _current(row)

@@ -100,7 +100,7 @@ def wait(row: TransactionRow) -> TransactionRow:
     age = at - row.get("submitted_at", row["created_at"])
     pause = timedelta(seconds=_pause_seconds(age.total_seconds(), row["status"]))
     if row["status"] == "submitted" and age > PATIENCE:
-        log.event("transaction.unknown", level="warning", transaction_id=row["_id"])
+        log.event("transaction.unknown", level="error", transaction_id=row["_id"])
         return transactions.move(row, "unknown", {"due_at": at + pause}) or _current(row)
     return transactions.note(row, {"due_at": at + pause}) or _current(row)
 

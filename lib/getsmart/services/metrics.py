@@ -143,6 +143,8 @@ def _of_chain(singles: dict[str, Document]) -> Iterator[Metric]:
     place = singles.get(progress.NAME, {})
     blocks = {part: str(place[name]) for part, name in (("reconciled", "to_block"), ("head", "head")) if name in place}
     yield Metric("chain_block", "gauge", "How far the chain is reconciled, and its head then.", "part", blocks)
+    has_node = int(bool(singles.get(controls.TICK, {}).get("has_node")))
+    yield _one("chain_configured", "Whether the tick has a node of the chain to ask.", has_node)
     recovery = singles.get(RECOVERY, {})
     still = int(controls.stands_still(recovery))
     yield _one("is_recovering", "Whether money stands still: after a restore, or as a person stopped it.", still)

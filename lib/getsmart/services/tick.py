@@ -201,10 +201,10 @@ def _probe() -> int:
     last = seen.get("probed_at")
     if last is not None and clock.now() - last < timedelta(seconds=_PROBE_EVERY_SECONDS):
         return 0
-    facts: dict[str, Any] = {"probed_at": clock.now()}
+    facts: dict[str, Any] = {"probed_at": clock.now(), "has_node": chain.is_configured()}
     if _attempt("provider_probe", lambda: bool(client.call(protocol.get_developer_wallet(), seconds=_PROBE_SECONDS))):
         facts["provider_ok_at"] = clock.now()
-    if not chain.is_configured() or _attempt("chain_probe", partial(_look_at_chain, facts)):
+    if not facts["has_node"] or _attempt("chain_probe", partial(_look_at_chain, facts)):
         facts["chain_ok_at"] = clock.now()
     controls.observe(facts)
     _attempt("repair", repair.repair_leaks)

@@ -1,5 +1,8 @@
 """The drill, on the real system: a backup made while it works is restored, verified, reconciled, and dropped."""
 
+import os
+import signal
+import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,7 @@ from getsmart import clock, config
 from ops import drill
 from ops.backup import __main__ as backup
 from ops.backup.objectives import RECOVERY_POINT, RECOVERY_TIME
+from tests.local import programs
 from tests.money import Bench
 
 
@@ -40,13 +44,41 @@ def test_a_drill_proves_the_newest_backup(bench: Bench, kept: Path, capsys: Any)
     bench.mint("7")
     bench.settle()
     live, databases = everything(bench), set(bench.raw.client.list_database_names())
+    ages = {"left": timedelta(days=1, minutes=1), "under_way": timedelta(hours=23)}
+    copies = {age: f"{bench.raw.name}_drill_{clock.now() - age_:%Y%m%d%H%M%S}" for age, age_ in ages.items()}
+    for name in copies.values():
+        bench.raw.client[name]["wallets"].insert_one({"_id": 1})
     capsys.readouterr()
     assert drill.main([]) == 0
-    said = capsys.readouterr().out
+    told = capsys.readouterr()
+    assert f"drill: {copies['left']}, left by a drill that was killed, is dropped" in told.err
+    assert set(bench.raw.client.list_database_names()) == databases | {copies["under_way"]}
+    bench.raw.client.drop_database(copies["under_way"])
+    said = told.out
     assert "I2, I3, I4 and I5 hold" in said
     assert "1 missing_in_ledger" in said
     assert said.count("within") == 2
     assert everything(bench) == live
+    assert set(bench.raw.client.list_database_names()) == databases
+
+
+@pytest.mark.timeout(120)
+def test_a_drill_that_is_told_to_end_leaves_no_copy(bench: Bench, kept: Path) -> None:
+    """A job that is cancelled: SIGTERM, while the copy is verified."""
+    assert backup.main([]) == 0
+    databases = set(bench.raw.client.list_database_names())
+    process = programs.start("ops.drill", **os.environ)
+    try:
+        end = time.monotonic() + 60
+        while not set(bench.raw.client.list_database_names()) - databases:
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode == 128 + signal.SIGTERM
     assert set(bench.raw.client.list_database_names()) == databases
 
 
