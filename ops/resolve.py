@@ -24,6 +24,7 @@ from getsmart.machine import settle
 from getsmart.machine.conclude import confirm, end_without_effect
 from getsmart.machine.consent import MINING
 from getsmart.machine.send import HORIZON
+from getsmart.machine.wanted import expected
 from getsmart.metakeep import client, protocol
 from getsmart.models import MOVES, AuditLine, TransactionRow, changed_by
 from getsmart.stores import breaks, transactions
@@ -168,7 +169,7 @@ def _submit(
     row: TransactionRow, its_id: str, status: protocol.ProviderStatus, evidence: Evidence
 ) -> TransactionRow | None:
     """Have it polled again under MetaKeep's id; one that is completed already has to show this very Transfer."""
-    if status.state == "completed" and settle.expected(row) not in status.transfers:
+    if status.state == "completed" and expected(row) not in status.transfers:
         raise Refused("what MetaKeep shows under this id is another transfer")
     if status.state in ("failed", "cancelled"):
         raise Refused(f"MetaKeep says {status.state}")
@@ -190,7 +191,7 @@ def _submit(
 def _confirm_shown(
     row: TransactionRow, its_id: str, status: protocol.ProviderStatus, evidence: Evidence
 ) -> TransactionRow | None:
-    if settle.expected(row) not in status.transfers or status.tx_hash is None:
+    if expected(row) not in status.transfers or status.tx_hash is None:
         raise Refused("what MetaKeep shows is another transfer")
     facts: dict[str, Any] = {"tx_hash": status.tx_hash, "metakeep_transaction_id": its_id}
     facts["settlement"] = {"tx_hash": status.tx_hash, "log_index": None}
@@ -216,7 +217,7 @@ def _by_statement(row: TransactionRow, to: To, evidence: Evidence) -> Transactio
         ).state
         if state in ("queued", "completed"):
             raise Refused(f"MetaKeep says {state}")
-    wanted = settle.expected(row)
+    wanted = expected(row)
     sides = (wanted.sender, wanted.recipient, str(wanted.amount))
     like_it = [*breaks.find_equal_sightings(*sides), *breaks.find_equal(*sides, row["created_at"])]
     if like_it:

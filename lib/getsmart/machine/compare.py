@@ -8,7 +8,7 @@ from getsmart.breaks import BreakRow, SightingRow, log_key
 from getsmart.chain import Block, ChainTransfer
 from getsmart.machine import correct, discrepancies, matching
 from getsmart.machine.matching import ByHash, Known
-from getsmart.machine.settle import expected
+from getsmart.machine.wanted import expected
 from getsmart.models import ISSUANCE, TREASURY, TransactionRow, is_final
 from getsmart.stores import breaks, controls, onchain, progress
 

@@ -18,6 +18,7 @@ from getsmart.errors import InvalidState, ProviderUnavailable
 from getsmart.machine import settle
 from getsmart.machine.conclude import confirm, end_without_effect
 from getsmart.machine.recovery import hold_back, lost_before, refuse_while_recovering
+from getsmart.machine.wanted import expected
 from getsmart.metakeep import client, protocol
 from getsmart.metakeep.protocol import ProviderRefusal, ProviderStatus
 from getsmart.models import AuditLine, TransactionRow, changed_by
@@ -103,7 +104,7 @@ def _examine(row: TransactionRow, metakeep_transaction_id: str) -> tuple[Verdict
         return "refuted", None
     if status.state in ("queued", None):
         return "open", None
-    is_shown = status.state == "completed" and settle.expected(row) in status.transfers
+    is_shown = status.state == "completed" and expected(row) in status.transfers
     if not is_shown or status.tx_hash is None or transactions.is_claimed(status.tx_hash):
         return "refuted", None
     return _dated(row, status.tx_hash), status
@@ -210,7 +211,7 @@ def _was_read(head: int, moment: datetime) -> bool:
 
 def _unclaimed(row: TransactionRow, head: int) -> list[FoundTransfer]:
     """Transfers since this row was made that could be its own and are no other row's, the oldest first."""
-    wanted = settle.expected(row)
+    wanted = expected(row)
     found = chain.find_transfers(wanted.contract, wanted.sender, wanted.recipient, row["consent_from_block"] + 1, head)
     return [one for one in found if one.amount == wanted.amount and not transactions.is_claimed(one.tx_hash)]
 
@@ -241,12 +242,12 @@ def _settle(
 
 def _rivals(row: TransactionRow, block_number: int) -> list[TransactionRow]:
     """The other waiting rows that a Transfer in this block could be of: same parties, same amount."""
-    wanted = settle.expected(row)
+    wanted = expected(row)
     return [
         other
         for other in transactions.find_awaiting(row["origin"]["account"])
         if other["_id"] != row["_id"]
-        and settle.expected(other) == wanted
+        and expected(other) == wanted
         and other.get("consent_from_block", -1) < block_number
     ]
 

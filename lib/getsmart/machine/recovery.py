@@ -43,7 +43,7 @@ def lost_before(recovery: Mapping[str, Any], row: TransactionRow) -> "list[Break
     """
     if not recovery.get("is_overshadowed"):
         return []
-    from getsmart.machine.settle import expected  # only now: a claim in quiet times does without
+    from getsmart.machine.wanted import expected  # only now: a claim in quiet times does without
     from getsmart.stores import breaks
 
     wanted, restored_at = expected(row), recovery["restored_at"]

@@ -11,14 +11,13 @@ from pymongo.errors import DuplicateKeyError
 
 from getsmart import chain, clock, config, log
 from getsmart.machine.conclude import confirm, end_without_effect
+from getsmart.machine.wanted import expected
 from getsmart.metakeep import client, protocol
-from getsmart.metakeep.protocol import ProviderStatus, Transfer
-from getsmart.models import BURNED, ISSUANCE, TREASURY, Party, TransactionRow
-from getsmart.mongo import to_units
+from getsmart.metakeep.protocol import ProviderStatus
+from getsmart.models import TransactionRow
 from getsmart.stores import transactions
 
 PATIENCE = timedelta(minutes=15)
-ZERO_ADDRESS = "0x" + "0" * 40
 CALL_SECONDS = 8.0
 _UNKNOWN_PAUSE_SECONDS = 60.0
 
@@ -163,20 +162,6 @@ def witness(row: TransactionRow, tx_hash: str) -> dict[str, Any] | str | None:
     settlement = {"tx_hash": tx_hash, "log_index": found[0].log_index}
     place = {"block_number": receipt.block_number, "block_hash": receipt.block_hash}
     return {**place, "settlement": settlement}
-
-
-def expected(row: TransactionRow) -> Transfer:
-    """The Transfer that this row must cause: contract, parties and amount."""
-    contract = config.read(config.TokenSettings).contract_address.lower()
-    return Transfer(contract, _address(row["origin"]), _address(row["target"]), to_units(row["amount"]))
-
-
-def _address(party: Party) -> str:
-    if party["account"] in (ISSUANCE, BURNED):
-        return ZERO_ADDRESS
-    if party["account"] == TREASURY:
-        return config.read(config.TokenSettings).treasury_address.lower()
-    return party["address"].lower()
 
 
 def _doubt(row: TransactionRow, why: str) -> TransactionRow:
