@@ -6,6 +6,7 @@ is cut short between the two is seen by `./doit status` and finished by repeatin
 """
 
 import argparse
+import signal
 import sys
 import threading
 import time
@@ -288,4 +289,5 @@ def _seconds(text: str) -> float:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a job that is cancelled gives the calls back, too
     sys.exit(main(sys.argv[1:]))

@@ -1,6 +1,7 @@
 """Two colours and the real HAProxy under load: nothing is lost and nothing happens twice, whatever is moved."""
 
 import re
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -304,6 +305,19 @@ def test_a_killed_promotion_whose_version_is_no_good_any_more_is_taken_back(syst
     row = system.colour_row()
     assert (row["active"], row.get("moving")) == ("blue", None)
     assert row["activated_by"].startswith(f"{who()} promote-")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_a_promotion_that_is_stopped_gives_the_calls_back(system: Town, how: signal.Signals) -> None:
+    """By Ctrl-C, and by a job's cancellation."""
+    process = system.begin("promote", "--weight", "25,100", "--watch", "60s")
+    wait_for(lambda: system.line.shares()["green"] == 25, "the first step")
+    process.send_signal(how)
+    _, said = process.communicate(timeout=30)
+    assert (process.returncode, said) == (1, "promote: interrupted\npromote: blue has all calls again\n")
+    assert system.line.shares() == {"blue": 100, "green": 0}
+    assert "moving" not in system.colour_row()
 
 
 @pytest.mark.long
