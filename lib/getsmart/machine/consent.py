@@ -222,7 +222,7 @@ def _settle(
     """Give the row its Transfer: equal rows are served in their order, once none of them can speak for itself."""
     rivals = _rivals(row, unclaimed[0].block_number)
     place = sum(other["created_at"] < row["created_at"] for other in rivals)
-    may_speak = any(clock.now() < other["consent_expires_at"] + MINING for other in rivals)
+    may_speak = any(clock.now() < _speaks_until(other) for other in rivals)
     if may_speak or place >= len(unclaimed):
         # What there is may belong to others; once they have it, this row ends like one without.
         return _wait(row, _LOOK_AGAIN, still_open)
@@ -238,6 +238,11 @@ def _settle(
         return confirm(row, evidence, None) or _current(row)
     except DuplicateKeyError:
         return _wait(row, _LOOK_AGAIN, still_open)  # claimed by another row since it was looked up
+
+
+def _speaks_until(row: TransactionRow) -> datetime:
+    """Until when a row may still come to its own Transfer by an id: longer where one was reported that is queued."""
+    return row["consent_expires_at"] + (_PATIENCE if row.get("consent_candidates") else MINING)
 
 
 def _rivals(row: TransactionRow, block_number: int) -> list[TransactionRow]:

@@ -102,11 +102,21 @@ def _tell_chunk(round_: _Round) -> None:
             round_.leave()
         if not round_.goes_on:
             break
+        event = told.get(delivery["event_id"])
+        if event is None:
+            _end_of_nothing(delivery)
+            continue
         seconds = max(_SHORTEST_SECONDS, time.left_for_a_call())
-        outcome = _call(row, round_.line, told[delivery["event_id"]], seconds)
+        outcome = _call(row, round_.line, event, seconds)
         is_whole = seconds >= CALL_SECONDS or not outcome.is_timeout
         is_last = delivery is chunk[-1] and len(chunk) < _CHUNK
         _keep(round_, delivery, outcome, is_whole=is_whole, is_last=is_last)
+
+
+def _end_of_nothing(delivery: DeliveryRow) -> None:
+    """Its event was forgotten just when it was put in line again (machine/retain.py): what follows must not wait."""
+    log.event("webhook.event_gone", level="warning", delivery_id=delivery["_id"])
+    deliveries.end(delivery["_id"])
 
 
 def _rest_unless_woken(round_: _Round) -> None:

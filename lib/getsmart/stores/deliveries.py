@@ -57,6 +57,11 @@ def note(delivery_id: str, attempt: Attempt, *, is_success: bool) -> None:
     database().deliveries.update_one({"_id": delivery_id}, update)
 
 
+def end(delivery_id: str) -> None:
+    """Dead-letter one that is pending."""
+    database().deliveries.update_one({"_id": delivery_id, "status": "pending"}, {"$set": {"status": "dead"}})
+
+
 def bury(endpoint_id: str) -> int:
     """Dead-letter whatever is pending for an endpoint."""
     query = {"endpoint_id": endpoint_id, "status": "pending"}

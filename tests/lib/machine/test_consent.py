@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from getsmart.machine import send
+from getsmart.machine import consent, send
+from getsmart.metakeep.protocol import ProviderRequest
 from getsmart.services import tick
 from tests.consenting import ENDED, MINED, TOKEN_LIFE, Pair
 from tests.consenting import pair as pair  # noqa: PLC0414 - the fixture
@@ -232,6 +233,29 @@ def test_equal_transfers_get_a_transfer_each(pair: Pair) -> None:
     hashes = {pair.bench.row(one).get("tx_hash") for one in asked}
     assert len(hashes) == 3
     assert pair.bench.logs(pair.target["address"]) == 2
+    pair.bench.audit()
+
+
+def test_an_equal_transfer_that_was_reported_keeps_what_is_its_own(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MetaKeep still calls the younger's id queued when the older one, which nobody approved, looks at the chain."""
+    older, younger = pair.transfer(), pair.transfer()
+    its_id, real = pair.answer(younger), consent.client.call
+
+    def lagging(request: ProviderRequest, **options: Any) -> dict[str, Any]:
+        answer = real(request, **options)
+        return {"status": "QUEUED"} if its_id.encode() in request.body else answer
+
+    monkeypatch.setattr(consent.client, "call", lagging)
+    assert pair.report(younger, its_id).data["status"] == "awaiting_consent"
+    pair.pass_time(TOKEN_LIFE + 5)
+    pair.pass_time(QUIET)
+    pair.pass_time(QUIET)
+    assert {pair.bench.status(one) for one in (older, younger)} == {"awaiting_consent"}
+    monkeypatch.setattr(consent.client, "call", real)
+    for _ in range(4):
+        pair.pass_time(QUIET)
+    assert (pair.bench.status(older), pair.bench.status(younger)) == ("expired", "confirmed")
+    assert pair.bench.row(younger)["metakeep_transaction_id"] == its_id
     pair.bench.audit()
 
 

@@ -179,6 +179,21 @@ def test_many_endpoints_that_hang_have_threads_of_their_own(
     assert receiver.sequences == list(range(1, 12))
 
 
+def test_an_event_that_is_gone_holds_nothing_up(app: Client, system: Raw, receiver: Receiver) -> None:
+    """Forgotten at the moment it was put in line again: its delivery is dead, and what follows is told."""
+    subscribe(app, receiver.url)
+    happen(system, 3)
+    number.number_events(100)
+    (second,) = system.events.find({"sequence": 2})
+    system.events.delete_one({"_id": second["_id"]})
+    post()
+    happen(system)
+    post()
+    ends = [row["status"] for row in system.deliveries.find().sort("sequence", 1)]
+    assert ends == ["delivered", "dead", "delivered", "delivered"]
+    assert receiver.sequences == [1, 3, 4]
+
+
 def test_two_couriers_tell_nothing_twice(app: Client, system: Raw, receiver: Receiver) -> None:
     """An endpoint is one courier's at a time."""
     subscribe(app, receiver.url)
