@@ -23,9 +23,20 @@ _BATCH = 100
 
 
 def repair_leaks() -> int:
-    """Recompute each quiet reserve from the books and the open rows; returns how many were wrong and are mended."""
+    """Recompute each quiet reserve from the books and the open rows; returns how many were wrong and are mended.
+
+    One that cannot be mended (the database refuses less than nothing) is logged, and stops no other.
+    """
     before = clock.now() - QUIET
-    return sum(_repair(reserve, before) for reserve in reserves.find_quiet(before, _BATCH))
+    return sum(_attempt(reserve, before) for reserve in reserves.find_quiet(before, _BATCH))
+
+
+def _attempt(reserve: Reserve, before: datetime) -> int:
+    try:
+        return _repair(reserve, before)
+    except Exception as error:  # noqa: BLE001 - whatever failed is still there, and the others are somebody's money too
+        log.failure("reserve.repair_failed", error, reserve=reserve.name)
+        return 0
 
 
 def is_set_aside(name: str, units: int) -> bool:

@@ -108,7 +108,7 @@ def one_pass(pool: ThreadPoolExecutor, courier: deliver.Courier) -> dict[str, in
     recovery = controls.read_recovery()
     is_recovering, resend = controls.stands_still(recovery), partial(send.resend, recovery=recovery)
     moving: dict[str, Callable[[], int]] = {
-        "unfolded": lambda: sum(airdrop.work(batch) for batch in batches.find_open()),
+        "unfolded": lambda: sum(_attempt("batch", partial(airdrop.work, batch)) for batch in batches.find_open()),
         "sent": lambda: _each(pool, transactions.find_due(("queued",), clock.now(), _BATCH), resend),
         "awaited": lambda: _each(pool, transactions.find_due(("awaiting_consent",), clock.now(), _BATCH), _await),
     }

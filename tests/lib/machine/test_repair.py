@@ -189,6 +189,22 @@ def test_a_return_just_marked_is_waited_for(bench: Bench, monkeypatch: pytest.Mo
     bench.audit()
 
 
+def test_a_reserve_that_cannot_be_mended_stops_no_other(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its open rows hold more than there is: the database refuses less than nothing, and the next one is mended."""
+    bench.funded("50")
+    wallet_id = bench.wallet["wallet_id"]
+    leak(bench, monkeypatch, lambda: bench.transfer("10"))
+    leak(bench, monkeypatch, lambda: bench.burn("10"))
+    wrong: Any = {**bench.only_row(), "_id": "txn_wrong", "idempotency_key": "wrong", "status": "unknown"}
+    wrong["hold"], wrong["amount"] = {"name": "treasury", "state": "held"}, to_decimal(units("30000000"))
+    for unique_once in ("settlement", "metakeep_transaction_id", "tx_hash"):
+        wrong.pop(unique_once, None)
+    bench.raw.transactions.insert_one(wrong)
+    bench.time.advance(QUIET)
+    assert repair.repair_leaks() == 1
+    assert bench.available(wallet_id) == units("50")
+
+
 def test_too_much_is_mended_as_well(bench: Bench) -> None:
     """Whatever the reason, available is what books and rows say it is: I2 before convenience."""
     bench.mint()

@@ -13,6 +13,7 @@ from getsmart.metakeep import client
 from getsmart.services import tick
 from getsmart.stores import controls, ledger, transactions
 from tests.money import MINT_PATH, STATUS_PATH, Bench, in_parallel
+from tests.support import unique
 from tests.wire import free_url
 
 PROBE_PATH = "/v3/getDeveloperWallet"
@@ -161,6 +162,26 @@ def test_a_failing_row_stops_no_other(bench: Bench, monkeypatch: pytest.MonkeyPa
     assert tick.run()["polled"] == 1
     assert (bench.status(bad), bench.status(good)) == ("submitted", "confirmed")
     assert bench.row(bad)["due_at"] <= bench.now()
+
+
+def test_a_failing_batch_stops_no_other(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The older one raises each time; the younger one is paid all the same."""
+    rows = [{"wallet_id": bench.wallet["wallet_id"], "amount": "1"}]
+    batch_ids = []
+    for reference in ("older", "younger"):
+        answer = bench.app.post("tokens/airdrop", {"reference": reference, "rows": rows}, key=unique("key"))
+        batch_ids.append(answer.data["batch_id"])
+        bench.time.advance(1)
+    real = tick.airdrop.work
+
+    def work(batch: Any) -> int:
+        if batch["_id"] == batch_ids[0]:
+            raise LookupError("this one is broken")
+        return real(batch)
+
+    monkeypatch.setattr(tick.airdrop, "work", work)
+    tick.run()
+    assert [bench.raw.transactions.count_documents({"batch_id": one}) for one in batch_ids] == [0, 1]
 
 
 def test_a_provider_that_is_down_is_noticed_and_waited_for(bench: Bench, pauses: list[float], monkeypatch: Any) -> None:
