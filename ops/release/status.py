@@ -1,4 +1,4 @@
-"""`./doit status`: both colours with their versions and shares of the calls, whose tick works, and the migrations."""
+"""`./doit status`: colours with versions and shares of calls, whose tick works, migrations, whether money moves."""
 
 import argparse
 import sys
@@ -9,7 +9,8 @@ from mongomig import MongoMigError
 from pymongo.errors import PyMongoError
 
 from getsmart import config
-from ops import migrations
+from getsmart.stores import controls
+from ops import migrations, recovery
 from ops.gateway.environment import NAMES, Colour, Environment, EnvironmentInvalid, Server, load, pick
 from ops.gateway.runtime import GatewayUnreachable
 from ops.release import state, traffic
@@ -33,6 +34,8 @@ def main(arguments: list[str]) -> int:
     for server, report in reports:
         print(_line(server, report, shares, standing))
     print(_migrations() if standing else "migrations  unknown")
+    for line in _money() if standing else ["unknown"]:
+        print(f"money       {line}")
     problems = [problem for problem in (gateway, database) if problem]
     if shares and standing and (warning := standing.warning(shares, name)):
         problems.append(warning)
@@ -90,6 +93,14 @@ def _migrations() -> str:
         return f"migrations  unknown: {type(error).__name__}"
     waiting = [f"{name} ({phase})" for name, phase, _, said in found if said != "applied"]
     return f"migrations  {len(found) - len(waiting)} applied, {', '.join(waiting) or 'none'} pending"
+
+
+def _money() -> list[str]:
+    """Whether it moves, and who stopped it why."""
+    try:
+        return list(recovery.told(controls.read_all()))
+    except PyMongoError as error:
+        return [f"unknown: {type(error).__name__}"]
 
 
 if __name__ == "__main__":

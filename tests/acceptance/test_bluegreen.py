@@ -387,14 +387,15 @@ def test_a_first_release_has_no_way_back(system: Town) -> None:
 
 
 def test_status_shows_both_colours(system: Town) -> None:
-    """Versions, shares, whose tick works, migrations; what does not answer is said not to."""
+    """Versions, shares, whose tick works, migrations, whether money moves; what does not answer is said not to."""
     done = system.command("status")
     assert done.returncode == 0, done.stderr
-    blue, green, migrations = done.stdout.splitlines()
+    blue, green, migrations, money = done.stdout.splitlines()
     assert blue.split()[:3] == ["blue-1", "active", "100"]
     assert green.split()[:3] == ["green-1", "idle", "0"]
     assert "version" in blue
     assert migrations.endswith("none pending")
+    assert money.split() == ["money", "not", "recovering:", "money", "moves"]
     away = system.command("status", MONGODB_URI="mongodb://127.0.0.1:9/?serverSelectionTimeoutMS=300")
     assert (away.returncode, "the database does not answer" in away.stderr) == (1, True)
 
