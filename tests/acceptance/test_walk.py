@@ -93,6 +93,7 @@ def test_health_has_every_check(running: System) -> None:
         "I3",
         "I7",
         "oldest_undelivered",
+        "money",
     }
     assert set(health.json()["data"]["checks"]) == names
 
