@@ -28,7 +28,7 @@ def find_by_hashes(hashes: Sequence[str]) -> list[TransactionRow]:
 
 def find_settled(tx_hash: str, log_index: int, *, session: ClientSession | None = None) -> TransactionRow | None:
     """The row that this very Transfer has settled, or None."""
-    # By the row's own hash, which is the settlement's: the index of that serves a question, the partial one only inserts.
+    # By the row's own hash, the settlement's: its index serves a question; the partial one of settlements only inserts.
     query = {"tx_hash": tx_hash, "settlement.tx_hash": tx_hash, "settlement.log_index": log_index}
     return cast(TransactionRow | None, database().transactions.find_one(query, session=session))
 
