@@ -147,6 +147,7 @@ def assert_refused(answer: Answer, status: int, code: str, field: str | None = N
 
 def assert_headers(answer: Answer) -> None:
     """What stands on every reply."""
+    assert answer.headers["X-Getsmart"] == "1"
     assert answer.headers["Cache-Control"] == "no-store"
     assert answer.headers["Content-Type"] == "application/json; charset=utf-8"
     assert answer.headers["X-Request-Id"]

@@ -24,6 +24,8 @@ from local.ports import free_port
 from ops.functions import ROOT
 from ops.gateway import generate, runtime
 from ops.gateway.environment import Environment, load
+from serving.event import HttpRequest
+from serving.gateway import Gateway as Functions
 
 SECRET = "a-secret-of-the-tests"  # pragma: allowlist secret
 _SECONDS = 15.0
@@ -45,7 +47,10 @@ def require_haproxy() -> None:
 
 @dataclass
 class Space:
-    """A namespace of the tests' own. `behaves`: ok, fails, slow, close (once it came), or the platform's status."""
+    """A namespace of the tests' own. `behaves`: ok, fails, slow, close (once it came), or the platform's status.
+
+    With `functions` those answer, as the platform would hand a call to them.
+    """
 
     name: str
     behaves: str = "ok"
@@ -54,6 +59,7 @@ class Space:
     is_well: bool = True
     port: int = 0
     server: Any = None
+    functions: Functions | None = None
 
     def start(self, port: int = 0) -> None:
         """Listen, on that port."""
@@ -87,6 +93,16 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: Any) -> None:
         """Silence."""
 
+    def _hand_over(self, functions: Functions) -> None:
+        path, _, query = self.path.partition("?")
+        asked = HttpRequest(self.command, path, query, list(self.headers.items()), b"", "127.0.0.1", "http")
+        answer = functions.answer(asked)
+        self.send_response(answer.status)
+        for name, value in (*answer.headers, ("Content-Length", str(len(answer.body)))):
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(answer.body)
+
     def _do(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if self.path.endswith("/ops/health") and "X-Request-Id" not in self.headers:  # a check of the gateway's
@@ -95,7 +111,9 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self.one.calls.append((self.command, self.path, {name.lower(): text for name, text in self.headers.items()}))
         behaves = self.one.behaves
-        if behaves == "close":
+        if self.one.functions:
+            self._hand_over(self.one.functions)
+        elif behaves == "close":
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)
         elif behaves.isdigit():
@@ -109,7 +127,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, status: int, body: str, *, is_marked: bool) -> None:
         self.send_response(status)
-        marks = {"Cache-Control": "no-store"} if is_marked else {}
+        marks = {"Cache-Control": "no-store", "X-Getsmart": "1"} if is_marked else {}
         headers = {"Content-Type": "application/json", "Content-Length": str(len(body)), **marks, **self.one.headers}
         for name, value in headers.items():
             self.send_header(name, value)

@@ -43,6 +43,7 @@ Input = TypeVar("Input", bound="BaseModel")
 _IMPORTING = allocate_lock()
 
 MOST_BODY_BYTES = 768 * 1024  # 1 MB of event once the platform has made base64 of it
+_MARK = {"X-Getsmart": "1"}  # tells the gateway that a function of ours speaks, and not the platform; docs/adr/0107
 _ALWAYS = {"Cache-Control": "no-store", "Content-Type": "application/json; charset=utf-8"}
 
 
@@ -321,7 +322,7 @@ def _response(request: Request[Any], reply: Reply, call: calls.Call) -> dict[str
     own = {**_ALWAYS, "X-Request-Id": request.request_id, "traceparent": call.trace.parent}
     return {
         "statusCode": reply.status,
-        "headers": {**own, **request.reply_headers, **reply.headers},
+        "headers": {**own, **request.reply_headers, **reply.headers, **_MARK},
         "body": reply.body,
     }
 

@@ -12,6 +12,7 @@ import yaml
 from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from getsmart.front import MOST_BODY_BYTES
 from ops.functions import ROOT
 
 FOLDER = ROOT / "deploy/environments"
@@ -110,7 +111,8 @@ class Health(_Part):
 class Limits(_Part):
     """What the gateway lets through."""
 
-    body_bytes: Annotated[int, Field(ge=1_024, le=1_048_576)] = 1_048_576
+    body_bytes: Annotated[int, Field(ge=1_024, le=MOST_BODY_BYTES)] = MOST_BODY_BYTES
+    """No more than a function takes; the platform refuses what is over 1 MB once it has made base64 of it."""
     calls_per_address: Annotated[int, Field(ge=1)] = 600
     """In one minute; an IPv6 caller is its /64."""
     concurrent_per_namespace: Annotated[int, Field(ge=1, le=1_000)] = 120

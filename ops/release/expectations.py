@@ -130,6 +130,7 @@ def _reads(colour: str | None, version: str | None) -> list[Call]:
     return [
         _ok("GET", "ops/health", key="none", look=_is_well(colour, version)),
         _ok("GET", "ops/openapi", key="none", look=_is_this_description),
+        *(_ok("GET", "ops/openapi", key="none", suffix=f"?asset={name}") for name in _files_of_the_page()),
         Call("GET", "ops/metrics", _REFUSED_READ),
         Call("GET", "ops/keys", _REFUSED_READ),
         _ok("GET", "tokens/info", look=_is_gets),
@@ -145,6 +146,13 @@ def _reads(colour: str | None, version: str | None) -> list[Call]:
         _ok("GET", "webhooks/deliveries"),
         _ok("GET", "webhooks/events"),
     ]
+
+
+def _files_of_the_page() -> list[str]:
+    """The script and style of the reference page, by the names that the description gives them."""
+    parameters = described.description()["paths"]["/ops/openapi"]["get"]["parameters"]
+    names: list[str] = next(one["schema"]["enum"] for one in parameters if one["name"] == "asset")
+    return names
 
 
 def _refusals() -> list[Call]:

@@ -13,8 +13,12 @@ from typing import Any
 import pytest
 import requests
 
+from getsmart.front import MOST_BODY_BYTES
 from ops import described
+from ops.functions import ROOT, load
 from ops.gateway import runtime
+from serving.app import add_library
+from serving.gateway import Gateway as Functions
 from tests.gateway import SECRET, Gate, gate, wait_for
 
 pytestmark = pytest.mark.timeout(120)
@@ -169,11 +173,11 @@ def test_a_preflight_is_the_platforms_business(gateway: Gate) -> None:
 
 
 def test_a_body_that_is_too_large_is_refused(gateway: Gate) -> None:
-    """413 in our shape, before it is sent on; a body of a megabyte is let through."""
-    reply = gateway.call("POST", "tokens/airdrop", data=b"x" * 1_048_577)
+    """413 in our shape, before it is sent on; the largest body that a function takes is let through."""
+    reply = gateway.call("POST", "tokens/airdrop", data=b"x" * (MOST_BODY_BYTES + 1))
     assert error_of(reply)["code"] == "too_large"
     assert gateway.asked() == []
-    assert gateway.call("POST", "tokens/airdrop", data=b"x" * 1_048_576).status_code == 200
+    assert gateway.call("POST", "tokens/airdrop", data=b"x" * MOST_BODY_BYTES).status_code == 200
 
 
 def test_one_address_has_its_limit() -> None:
@@ -254,9 +258,41 @@ def test_what_only_the_platform_says_is_put_in_our_words(gateway: Gate, behaves:
 
 
 def test_the_platforms_own_limit_of_size_is_ours(gateway: Gate) -> None:
-    """413 from the platform is the 413 of the API."""
+    """413 from the platform is the 413 of the API, and the caller's fault: no failure of the colour."""
     gateway.spaces["blue-1"].behaves = gateway.spaces["blue-2"].behaves = "413"
+    before = gateway.line.readings()["blue"]
     assert error_of(gateway.call("POST", "tokens/mint", json={}))["code"] == "too_large"
+    after = gateway.line.readings()["blue"].since(before)
+    assert (after.calls, after.failed) == (1, 0)
+
+
+def test_what_a_page_in_front_of_the_platform_says_is_not_ours(gateway: Gate) -> None:
+    """It may forbid to keep its answer, as ours do."""
+    for name in ("blue-1", "blue-2"):
+        gateway.spaces[name].behaves, gateway.spaces[name].headers = "400", {"Cache-Control": "private, no-store"}
+    reply = gateway.call("POST", "tokens/mint", json={})
+    assert (reply.status_code, error_of(reply)["code"]) == (503, "unavailable")
+
+
+def test_the_reference_page_comes_with_its_script_and_style(gateway: Gate) -> None:
+    """Every file that it names arrives, to be kept as its function says, and none is a failure of the colour."""
+    add_library(ROOT)
+    functions = Functions([one for one in load() if one.route == "ops/openapi"])
+    for name in ("blue-1", "blue-2"):
+        gateway.spaces[name].functions = functions
+    before = gateway.line.readings()["blue"]
+    page = gateway.call(path="ops/openapi", headers={"Accept": "text/html"})
+    files = re.findall(r'(?:src|href)="\?asset=([^"]+)"', page.text)
+    replies = {name: gateway.call(path=f"ops/openapi?asset={name}") for name in files}
+    after = gateway.line.readings()["blue"].since(before)
+    for name in ("blue-1", "blue-2"):
+        gateway.spaces[name].functions = None
+    assert {name: reply.status_code for name, reply in replies.items()} == dict.fromkeys(files, 200)
+    assert len(files) == 4
+    assert "SwaggerUIBundle" in replies["swagger-ui-5.35.0.js"].text
+    assert replies["page.css"].headers["Content-Type"] == "text/css; charset=utf-8"
+    assert all("max-age" in reply.headers["Cache-Control"] for reply in replies.values())
+    assert (after.calls, after.failed) == (5, 0)
 
 
 def test_when_nobody_is_left(gateway: Gate) -> None:
@@ -327,7 +363,7 @@ def test_every_answer_bears_the_headers_of_a_safe_site(gateway: Gate) -> None:
         assert reply.headers["X-Frame-Options"] == "DENY"
         assert reply.headers["Referrer-Policy"] == "no-referrer"
         assert reply.headers["Content-Security-Policy"] == "default-src 'none'; frame-ancestors 'none'"
-        assert not {"Server", "X-Openwhisk-Activation-Id"} & set(reply.headers)
+        assert not {"Server", "X-Openwhisk-Activation-Id", "X-Getsmart"} & set(reply.headers)
 
 
 def test_a_page_keeps_its_own_policy(gateway: Gate) -> None:

@@ -1,6 +1,9 @@
 """A smoke asks everything that the API has, and nothing in it could have an effect."""
 
+import re
+
 from ops import described
+from ops.functions import ROOT
 from ops.release import expectations
 
 CALLS = expectations.calls("blue", "1")
@@ -15,6 +18,14 @@ def test_every_read_is_asked_for() -> None:
     """Each GET of the description, answered with success where it can be."""
     asked = {call.path for call in CALLS if call.method == "GET" and any(status == 200 for status, _ in call.right)}
     assert asked == {path for method, path in ALL if method == "GET"}
+
+
+def test_the_files_of_the_page_are_asked_for() -> None:
+    """A page without its script is no page."""
+    page = (ROOT / "packages/ops/openapi/assets/page.html").read_text()
+    files = {call.suffix for call in CALLS if call.path == "ops/openapi" and call.right == {(200, None)}} - {""}
+    assert files == set(re.findall(r'(?:src|href)="(\?asset=[^"]+)"', page))
+    assert len(files) == 4
 
 
 def test_every_write_is_only_asked_for_to_be_refused() -> None:

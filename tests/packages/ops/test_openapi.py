@@ -40,7 +40,8 @@ def test_a_browser_gets_a_page_that_loads_from_here_alone() -> None:
     names = re.findall(r'(?:src|href)="\?asset=([^"]+)"', answer.text)
     assert len(names) == 4
     for name in names:
-        assert NOBODY.get(PATH, f"asset={name}").status == 200
+        file = NOBODY.get(PATH, f"asset={name}")
+        assert (file.status, file.headers["X-Getsmart"]) == (200, "1")
 
 
 def test_the_viewer_fits_and_stays() -> None:
