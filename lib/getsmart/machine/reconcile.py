@@ -6,13 +6,17 @@ one there, reconciliation goes back to where both agree and reads on from there.
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, NamedTuple
+
+from pymongo.client_session import ClientSession
 
 from getsmart import chain, clock, config, log
 from getsmart.breaks import Place
 from getsmart.chain import ChainTransfer
 from getsmart.ids import new_id
 from getsmart.machine import compare, revisit
+from getsmart.mongo import transact
 from getsmart.stores import breaks, controls, progress
 
 LEASE = "reconcile"
@@ -121,9 +125,19 @@ def _standing() -> Place | None:
     first = config.read(config.ReconciliationSettings).first_block
     fork, fork_hash = (max(agreed), remembered[max(agreed)]) if agreed else (first - 1, "")
     log.event("chain.reorganised", level="warning", from_block=place.block_number, to_block=fork)
-    breaks.lose_sight_after(fork)
-    progress.forget_after(fork)
-    return progress.advance(place, fork, fork_hash, {})
+    return transact(partial(_go_back_to, place, fork, fork_hash)) or progress.read()
+
+
+def _go_back_to(place: Place, fork: int, fork_hash: str, session: ClientSession) -> Place | None:
+    """Stand where both chains agree and forget what was seen above; nothing at all where somebody else has moved on.
+
+    One transaction: who slept through the going back of another would take away what the other has seen since.
+    """
+    moved = progress.advance(place, fork, fork_hash, {}, session=session)
+    if moved is not None:
+        breaks.lose_sight_after(fork, session=session)
+        progress.forget_after(fork, session=session)
+    return moved
 
 
 def read_blocks(numbers: Sequence[int]) -> dict[int, chain.Block]:

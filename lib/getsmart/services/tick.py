@@ -22,6 +22,7 @@ from getsmart.stores import batches, controls, failures, ledger, transactions
 LEASE = "tick"
 _PROVIDER_THREADS = 16
 _BATCH = 200
+_FAILED_AGAIN = timedelta(seconds=10)
 _MANY = 20  # more than come one by one
 _PROBE_EVERY_SECONDS = 30.0
 _LEASE_SECONDS = 10.0  # renewed every pass; short, so that a killed tick is soon followed by another
@@ -154,7 +155,7 @@ def _await(row: TransactionRow) -> TransactionRow:
 
 
 def _each(pool: ThreadPoolExecutor, rows: list[TransactionRow], work: Callable[[TransactionRow], Any]) -> int:
-    """Work the rows side by side, those of one wallet in turn; one that fails is logged and stays due.
+    """Work the rows side by side, those of one wallet in turn; one that fails is logged and has its turn again later.
 
     Rows of one wallet move one account document: side by side they would only conflict and be repeated. What has not
     begun when a step's time is over waits for the next pass, so that the lease is renewed in time.
@@ -173,7 +174,12 @@ def _each(pool: ThreadPoolExecutor, rows: list[TransactionRow], work: Callable[[
 
 def _done(work: Callable[[TransactionRow], Any], row: TransactionRow, turns: pace.Pace) -> int:
     turns.wait()
-    return int(bool(work(row)))
+    try:
+        return int(bool(work(row)))
+    except Exception:
+        # Due at once it would be the oldest again: so many of these and nobody else would ever have a turn.
+        transactions.note(row, {"due_at": clock.now() + _FAILED_AGAIN})
+        raise
 
 
 def _wallet_of(row: TransactionRow) -> str | None:

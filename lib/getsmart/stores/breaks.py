@@ -155,9 +155,9 @@ def lose_sight(keys: Sequence[str]) -> None:
         database().sightings.delete_many({"_id": {"$in": list(keys)}})
 
 
-def lose_sight_after(block_number: int) -> None:
+def lose_sight_after(block_number: int, *, session: ClientSession) -> None:
     """Blocks above this one were reorganised away: what is on the new ones is seen anew."""
-    database().sightings.delete_many({"block_number": {"$gt": block_number}})
+    database().sightings.delete_many({"block_number": {"$gt": block_number}}, session=session)
 
 
 def find_equal(sender: str, recipient: str, amount: str, since: datetime | None = None) -> list[BreakRow]:

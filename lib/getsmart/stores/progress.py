@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pymongo import ReplaceOne
+from pymongo.client_session import ClientSession
 
 from getsmart import clock
 from getsmart.breaks import Place
@@ -23,7 +24,9 @@ def _place(row: Document) -> Place:
     return Place(int(row["to_block"]), str(row["block_hash"]), int(row["version"]))
 
 
-def advance(before: Place | None, to_block: int, block_hash: str, facts: dict[str, Any]) -> Place | None:
+def advance(
+    before: Place | None, to_block: int, block_hash: str, facts: dict[str, Any], *, session: ClientSession | None = None
+) -> Place | None:
     """Move on (or, after a reorganisation, back) from where it was; None when somebody else has moved it since."""
     version = 1 if before is None else before.version + 1
     change = {"to_block": to_block, "block_hash": block_hash, "version": version, "at": clock.now(), **facts}
@@ -32,7 +35,7 @@ def advance(before: Place | None, to_block: int, block_hash: str, facts: dict[st
         database().controls.update_one({"_id": NAME}, {"$setOnInsert": {"version": 0}}, upsert=True)
     else:
         query = {"_id": NAME, "version": before.version}
-    done = database().controls.update_one(query, {"$set": change})
+    done = database().controls.update_one(query, {"$set": change}, session=session)
     return Place(to_block, block_hash, version) if done.modified_count else None
 
 
@@ -55,6 +58,6 @@ def remembered() -> dict[int, str]:
     return {int(row["number"]): str(row["hash"]) for row in database().blocks.find({})}
 
 
-def forget_after(number: int) -> None:
+def forget_after(number: int, *, session: ClientSession) -> None:
     """The blocks above this one are not what they were."""
-    database().blocks.delete_many({"number": {"$gt": number}})
+    database().blocks.delete_many({"number": {"$gt": number}}, session=session)

@@ -8,7 +8,7 @@ from getsmart.amounts import UNIT
 from getsmart.machine import compare, reconcile, revisit
 from getsmart.models import EXTERNAL
 from getsmart.stores import onchain
-from tests.chainbook import ZERO, confirmed_row, external, found, on_chain, reconciled
+from tests.chainbook import ZERO, confirmed_row, external, found, on_chain, reconciled, unknown_row
 from tests.money import Bench, Row
 from tests.support import unique
 
@@ -82,3 +82,27 @@ def test_a_row_that_ends_while_its_break_is_booked_is_not_booked_twice(
     reconcile.run(60.0)
     assert (found(bench), external(bench)) == ({}, 0)
     bench.audit()
+
+
+def test_who_slept_through_a_going_back_takes_nothing_away(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It found a reorganisation and froze; another went back, read on and saw: what was seen then is still seen."""
+    bench.mint("1")
+    bench.settle()
+    bench.provider.private("reorg", depth=1)
+    unknown_row(bench)
+    on_chain(bench, *[(ZERO, bench.wallet["address"], UNIT)] * 2)
+    real, seen = reconcile.read_blocks, []
+
+    def late(numbers: Any) -> Any:
+        blocks = real(numbers)
+        monkeypatch.setattr(reconcile, "read_blocks", real)
+        bench.time.advance(61)
+        reconciled()
+        seen.append(bench.raw.sightings.count_documents({}))
+        return blocks
+
+    monkeypatch.setattr(reconcile, "read_blocks", late)
+    monkeypatch.setattr(reconcile, "WINDOW", 1)
+    reconcile.run(60.0)
+    assert seen == [2]
+    assert bench.raw.sightings.count_documents({}) == 2

@@ -1,6 +1,7 @@
 """The clockwork: whatever is due is done, once, by the active colour, and one failing step stops no other."""
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -155,13 +156,27 @@ def test_a_failing_step_stops_no_other(
 
 
 def test_a_failing_row_stops_no_other(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One row that cannot be worked on is logged and stays due."""
+    """One row that cannot be worked on is logged and has its turn again some seconds later."""
     bad, good = bench.mint(), bench.mint()
     bench.raw.transactions.update_one({"_id": bench.row(bad)["_id"]}, {"$unset": {"timeline": ""}})
     bench.time.advance(40)
     assert tick.run()["polled"] == 1
     assert (bench.status(bad), bench.status(good)) == ("submitted", "confirmed")
-    assert bench.row(bad)["due_at"] <= bench.now()
+    assert timedelta(0) < bench.row(bad)["due_at"] - bench.now() <= timedelta(seconds=10)
+
+
+def test_failing_rows_do_not_crowd_out_others(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than one pass takes fail each time, and are the oldest: whoever is younger has a turn all the same."""
+    monkeypatch.setattr(tick, "_BATCH", 2)
+    for _ in range(2):
+        broken = bench.row(bench.mint())["_id"]
+        bench.raw.transactions.update_one({"_id": broken}, {"$unset": {"timeline": ""}})
+    bench.time.advance(1)
+    good = bench.mint()
+    bench.time.advance(40)
+    assert tick.run()["polled"] == 0
+    assert tick.run()["polled"] == 1
+    assert bench.status(good) == "confirmed"
 
 
 def test_a_failing_batch_stops_no_other(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
