@@ -211,12 +211,7 @@ def _by_statement(row: TransactionRow, to: To, evidence: Evidence) -> Transactio
         raise Refused("statement=TEXT has to say what was found out")
     if clock.now() - row.get("send_started_at", row["created_at"]) <= HORIZON:
         raise Refused("it may still be sent again: wait until 15 minutes have passed")
-    if "metakeep_transaction_id" in row:
-        state = protocol.read_status(
-            client.call(protocol.get_status(row["metakeep_transaction_id"]), seconds=_CALL_SECONDS)
-        ).state
-        if state in ("queued", "completed"):
-            raise Refused(f"MetaKeep says {state}")
+    _refuse_what_is_seen(row)
     wanted = expected(row)
     sides = (wanted.sender, wanted.recipient, str(wanted.amount))
     like_it = [*breaks.find_equal_sightings(*sides), *breaks.find_equal(*sides, row["created_at"])]
@@ -224,6 +219,20 @@ def _by_statement(row: TransactionRow, to: To, evidence: Evidence) -> Transactio
         raise Refused(f"the chain has a Transfer like it that is nobody's: {like_it[0]['tx_hash']}")
     failure = {"code": "resolved_by_operator", "message": "It was found out that the transaction had no effect."}
     return end_without_effect(row, "failed" if to == "failed" else "cancelled", failure, evidence.line())
+
+
+def _refuse_what_is_seen(row: TransactionRow) -> None:
+    """Raises Refused where MetaKeep, or the chain under a hash that is known, says that there may be an effect."""
+    hashes = {row["tx_hash"]} if "tx_hash" in row else set()
+    if "metakeep_transaction_id" in row:
+        request = protocol.get_status(row["metakeep_transaction_id"])
+        status = protocol.read_status(client.call(request, seconds=_CALL_SECONDS))
+        if status.state in ("queued", "completed"):
+            raise Refused(f"MetaKeep says {status.state}")
+        hashes |= {status.tx_hash} if status.tx_hash else set()
+    found = [chain.receipt(one) for one in sorted(hashes)] if chain.is_configured() else []
+    if any(receipt is not None and receipt.is_success for receipt in found):
+        raise Refused("the chain has it, mined and with effect: name its hash, tx_hash=0x...")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from bson import Decimal128
 
 from getsmart import chain, clock, config, mongo
 from getsmart.amounts import UNIT
-from getsmart.machine import number
+from getsmart.machine import number, repair
 from getsmart.services import tick
 from getsmart.stores import controls, failures, ledger
 from tests.chainbook import ZERO, on_chain
@@ -97,6 +97,18 @@ def tick_failing(watched: Watched) -> Scrape:
 
     watched.patch.setattr(ledger, "sum_confirmed", broken)
     watched.goes_on(_A_LOOK)
+    return watched.scrape()
+
+
+def reserve_unmendable(watched: Watched) -> Scrape:
+    """The sum of a reserve cannot be found out."""
+
+    def broken(_reserve: object, _before: object) -> int:
+        raise RuntimeError("a bug")
+
+    watched.patch.setattr(repair, "_repair", broken)
+    watched.bench.mint()
+    watched.goes_on(400)
     return watched.scrape()
 
 
@@ -322,7 +334,7 @@ FAULTS: dict[str, tuple[Callable[[Watched], Scrape], ...]] = {
     "DatabaseSlow": (database_slow,),
     "BackupOld": (backup_old, no_backup),
     "TickStopped": (tick_stopped,),
-    "TickFailing": (tick_failing,),
+    "TickFailing": (tick_failing, reserve_unmendable),
     "QueueOld": (queue_old,),
     "SubmittedOld": (submitted_old,),
     "UnknownTransactions": (unknown_transactions,),

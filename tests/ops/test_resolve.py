@@ -231,6 +231,16 @@ def test_a_statement_against_the_chain_is_refused(bench: Bench, capsys: pytest.C
     assert "a Transfer like it" in capsys.readouterr().err
 
 
+def test_a_statement_against_a_receipt_is_refused(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is known by its hash is asked for on the chain, however near to its head it lies."""
+    (mined,) = on_chain(bench, (ZERO, bench.wallet["address"], UNIT))
+    row = unknown_row(bench, tx_hash=mined["tx_hash"])
+    bench.time.advance(16 * 60)
+    assert asked(row, "failed", "statement=nothing happened") == 1
+    assert "the chain has it" in capsys.readouterr().err
+    assert bench.status(row["_id"]) == "unknown"
+
+
 def test_only_what_is_unknown_is_resolved(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """What moves by itself is left alone, what is final stays so, and without a node the chain is no evidence."""
     minted = bench.mint("1")

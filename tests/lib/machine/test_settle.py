@@ -347,6 +347,20 @@ def test_cancelled_is_believed_where_the_chain_has_nothing(bench: Bench) -> None
     bench.audit()
 
 
+def test_cancelled_is_believed_where_the_chain_has_it_reverted(bench: Bench, setting: Callable[..., None]) -> None:
+    """Without effect, as deep as what is booked; before that its block may still be reorganised."""
+    bench.provider.fault(MINT_PATH, "cancelled")
+    minted = submitted(bench)
+    setting(CONFIRMATION_DEPTH="2")
+    with Node({"eth_blockNumber": "0x6", "eth_getTransactionReceipt": receipt(status=0, block=5)}) as node:
+        setting(CHAIN_RPC_URL=node.url)
+        seen = [_look(bench, minted)]
+        node.results["eth_blockNumber"] = "0x7"
+        seen.append(_look(bench, minted))
+    assert seen == ["submitted", "cancelled"]
+    bench.audit_of_books()
+
+
 def test_the_head_is_asked_for_before_the_receipt(
     bench: Bench, setting: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
