@@ -26,6 +26,7 @@ MOST_PAGE_BYTES = 700_000
 # An id is made in the same call as its row's created_at: far less than this apart.
 _SPREAD_MS = 3_600_000
 _DIGEST_LENGTH = 16
+_WHOLE = re.compile(r"[0-9]{1,15}", re.ASCII)
 _LIMIT = re.compile(r"[1-9][0-9]{0,2}", re.ASCII)
 Row = TypeVar("Row")
 
@@ -114,6 +115,18 @@ def newest_first(
     return {**({"_id": bounds} if bounds else {}), **({"created_at": span} if span else {})}
 
 
+def read_whole(text: str) -> int:
+    """The number that a place of a cursor holds: one that the database can, too. Raises InvalidRequest."""
+    if not _WHOLE.fullmatch(text):
+        raise no_such_place()
+    return int(text)
+
+
+def no_such_place() -> InvalidRequest:
+    """The refusal of a cursor that none of our replies had."""
+    return InvalidRequest.field("cursor", "must be the next_cursor of a reply to the same query")
+
+
 def _carried_bytes(item: dict[str, Any]) -> int:
     """What an item takes in the platform's own JSON."""
     return len(json.dumps(json.dumps(item, ensure_ascii=False)))
@@ -135,5 +148,5 @@ def _place(cursor: str, binding: str) -> str:
         text = ""
     place, digest = text[:-_DIGEST_LENGTH], text[-_DIGEST_LENGTH:]
     if not place or _encode(text) != cursor or digest != _digest(binding, place):
-        raise InvalidRequest.field("cursor", "must be the next_cursor of a reply to the same query")
+        raise no_such_place()
     return place

@@ -16,6 +16,7 @@ from getsmart.web import describe, read_query, refuse_query
 
 NDJSON = "application/x-ndjson"
 _MOST_BYTES = 600_000  # of problems in one reply: the platform carries 1 MB of JSON in which our JSON is a string
+_MOST_LINES = 20_000  # each costs as much as a small body; no list has so many rows
 Row = TypeVar("Row", bound=BaseModel)
 Problem = dict[str, str]
 
@@ -25,6 +26,8 @@ def read(request: Request[Any]) -> dict[str, Any]:
     if request.media_type != NDJSON:
         refuse_query(request.query)
         return read_json(request)
+    if request.body.count(b"\n") > _MOST_LINES:
+        raise InvalidRequest.field("rows", f"must be at most {_MOST_LINES} lines, empty ones among them")
     others: dict[str, Any] = read_query(request.query)
     return {**others, "rows": [_line(line) for line in request.body.split(b"\n") if line.strip()]}
 

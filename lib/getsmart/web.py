@@ -47,13 +47,13 @@ class Contract(NamedTuple, Generic[Input]):
     def answer(self, request: Request[Input]) -> Reply:
         """Prove the caller, understand the request, and hand it over. Raises what either raises."""
         in_query = self.method in _IN_QUERY
-        if self.reads is not None:
-            request.json = self.reads(request)
         if self.scope is not None:
             from getsmart.auth import admit
 
             caller = admit(request.token, self.scope, request.source, request.reply_headers, also=self.also)
             request.proven_caller = caller._replace(request_id=request.request_id)
+        if self.reads is not None:
+            request.json = self.reads(request)
         if self.takes is not None:
             request.valid_input = _validate(self.takes, read_query(request.query) if in_query else request.json)
         if request.query and self.reads is None and not (in_query and self.takes):

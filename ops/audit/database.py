@@ -10,6 +10,7 @@ from pymongo.errors import PyMongoError
 
 from ops.audit.findings import Finding, NotChecked
 
+_READS = {"wallets:read", "tokens:read", "webhooks:read", "ops:read"}
 UNUSED_DAYS = 90
 # Roles that reach beyond one database, or beyond its data.
 _TOO_MUCH = frozenset(
@@ -50,14 +51,17 @@ def user(uri: str, database: str) -> Iterator[Finding]:
 
 
 def keys(uri: str, database: str, now: datetime | None = None) -> Iterator[Finding]:
-    """Keys of `live` clients without an end, and keys that nobody has used for 90 days. Raises NotChecked."""
+    """Keys without an end that are `live` or may move something, and any that was not used for 90 days.
+
+    Raises NotChecked.
+    """
     at = now or datetime.now(UTC)
     with _connected(uri) as client:
         rows = list(client[database].api_keys.find({"revoked_at": None}, {"usage": 0}))
     for row in rows:
         if row["expires_at"] is not None and row["expires_at"] <= at:
             continue
-        if row["expires_at"] is None and row["mode"] == "live":
+        if row["expires_at"] is None and (row["mode"] == "live" or not _READS >= set(row["scopes"])):
             yield Finding(f"key:{row['_id']}:endless", f"{row['_id']} of {row['client_id']} has no expiry")
         if at - _last_seen(row) > timedelta(days=UNUSED_DAYS):
             yield Finding(

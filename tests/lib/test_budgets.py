@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import bson
 import pytest
 import requests
 from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
@@ -22,13 +23,15 @@ class Trips(CommandListener):
         """Nothing was sent yet."""
         self.sent: list[str] = []
         self.asked: list[str] = []
+        self.received = 0  # bytes
 
     def started(self, event: CommandStartedEvent) -> None:
         """One round trip begins."""
         self.sent.append(f"{event.command_name} {event.command.get(event.command_name)}")
 
     def succeeded(self, event: CommandSucceededEvent) -> None:
-        """It is over."""
+        """It is over, and brought so much."""
+        self.received += len(bson.encode(event.reply))
 
     def failed(self, event: CommandFailedEvent) -> None:
         """It is over."""
@@ -152,3 +155,14 @@ def test_a_query_too_many_is_named(bench: Bench, trips: Trips, monkeypatch: pyte
         within(1, trips, lambda: bench.app.get("wallets/balance", query))
     with pytest.raises(pytest.fail.Exception, match="1 calls of MetaKeep are over 0: /v2/"):
         within(6, trips, bench.mint)
+
+
+def test_a_balance_costs_as_much_however_many_are_on_their_way(trips: Trips, bench: Bench) -> None:
+    """An airdrop may pay one wallet ten thousand times: the database sums them, and sends one number."""
+    sizes = []
+    for _ in range(2):
+        bench.mint()
+        trips.received = 0
+        assert bench.balance()["pending_in"] == str(10 * (len(sizes) + 1))
+        sizes.append(trips.received)
+    assert sizes[0] == sizes[1]

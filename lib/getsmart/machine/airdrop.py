@@ -16,6 +16,7 @@ from getsmart.errors import (
     IdempotencyMismatch,
     Internal,
     InvalidState,
+    LimitExceeded,
     SupplyExhausted,
 )
 from getsmart.ids import new_id
@@ -42,6 +43,7 @@ from getsmart.stores import batches, reserves, transactions, wallets
 CHUNK = 1_000  # rows in one insert
 UNFOLD = 200  # transactions made in one database transaction
 LEASE = timedelta(seconds=15)
+MOST_WAITING = 20  # airdrops of a client whose rows are being unfolded; calls at the same moment may pass it together
 
 
 class Payment(NamedTuple):
@@ -62,6 +64,8 @@ def accept(claim: Claim, reference: str, payments: Callable[[], Sequence[Payment
     if batch is not None:
         return _again(batch, payments)
     refuse_while_recovering()
+    if batches.count_waiting(claim.caller.client_id, MOST_WAITING) >= MOST_WAITING:
+        raise LimitExceeded(message=f"A client has at most {MOST_WAITING} airdrops whose rows still wait to be sent.")
     wanted = payments()
     amount = sum(payment.amount for payment in wanted)
     if not reserves.has(SUPPLY, amount):

@@ -3,9 +3,9 @@
 from typing import Any
 
 from getsmart import objects
-from getsmart.errors import InvalidRequest, NotFound
+from getsmart.errors import NotFound
 from getsmart.models import Caller
-from getsmart.paging import Page
+from getsmart.paging import Page, read_whole
 from getsmart.stores import batches, transactions
 
 
@@ -31,6 +31,4 @@ def _rows(batch_id: str, page: Page) -> dict[str, Any]:
 def _start(place: str | None) -> int:
     if place is None:
         return 0
-    if not (place.isascii() and place.isdigit()):
-        raise InvalidRequest.field("cursor", "must be the next_cursor of a reply to the same query")
-    return int(place) + 1
+    return read_whole(place) + 1

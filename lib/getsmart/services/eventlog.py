@@ -4,9 +4,8 @@ from datetime import datetime
 from typing import Any
 
 from getsmart import objects
-from getsmart.errors import InvalidRequest
 from getsmart.models import Caller
-from getsmart.paging import Page
+from getsmart.paging import Page, read_whole
 from getsmart.stores import events
 
 
@@ -31,6 +30,4 @@ def page(
 def _number(place: str | None) -> int:
     if place is None:
         return 0
-    if not (place.isascii() and place.isdigit()):
-        raise InvalidRequest.field("cursor", "must be the next_cursor of a reply to the same query")
-    return int(place)
+    return read_whole(place)

@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from getsmart import objects
-from getsmart.errors import InvalidRequest, NotFound
+from getsmart.errors import NotFound
 from getsmart.models import Caller, EntryRow, TransactionFilter, TransactionRow
-from getsmart.paging import Page
+from getsmart.paging import Page, no_such_place, read_whole
 from getsmart.stores import ledger, transactions, wallets
 
 
@@ -47,8 +47,8 @@ def _place(entry: EntryRow) -> str:
 def _read_place(place: str | None) -> tuple[datetime, int] | None:
     if place is None:
         return None
+    at_ms, _, sequence = place.partition(".")
     try:
-        at_ms, sequence = (int(part) for part in place.split("."))
-        return datetime.fromtimestamp(at_ms / 1000, UTC), sequence
+        return datetime.fromtimestamp(read_whole(at_ms) / 1000, UTC), read_whole(sequence)
     except (ValueError, OverflowError, OSError):
-        raise InvalidRequest.field("cursor", "must be the next_cursor of a reply to the same query") from None
+        raise no_such_place() from None

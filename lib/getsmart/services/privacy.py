@@ -6,7 +6,6 @@ from getsmart import clock, log, objects
 from getsmart.errors import InvalidState, NotFound
 from getsmart.ids import new_id
 from getsmart.models import Caller, WalletRow
-from getsmart.mongo import to_units
 from getsmart.paging import Page
 from getsmart.stores import batches, transactions, wallets
 
@@ -18,8 +17,7 @@ def export(caller: Caller, wallet_id: str, page: Page) -> dict[str, Any]:
     standing = wallets.find_with_account(wallet_id, caller.view)
     if found is None or standing is None:
         raise NotFound(f"wallet {wallet_id}")
-    wallet, account, incoming = standing
-    pending_in = sum(to_units(row["amount"]) for row in incoming)
+    wallet, account, pending_in = standing
     return {
         "wallet": objects.wallet(wallet, caller.client_id),
         "balance": objects.balance(wallet_id, account, pending_in, clock.to_wire(clock.now())),

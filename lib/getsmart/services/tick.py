@@ -4,6 +4,7 @@ Idempotent and safe to run twice at once: every step is decided by a guarded upd
 doing the same work; only the active colour works.
 """
 
+import random
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -109,7 +110,7 @@ def one_pass(pool: ThreadPoolExecutor, courier: deliver.Courier) -> dict[str, in
     recovery = controls.read_recovery()
     is_recovering, resend = controls.stands_still(recovery), partial(send.resend, recovery=recovery)
     moving: dict[str, Callable[[], int]] = {
-        "unfolded": lambda: sum(_attempt("batch", partial(airdrop.work, batch)) for batch in batches.find_open()),
+        "unfolded": _unfold,
         "sent": lambda: _each(pool, transactions.find_due(("queued",), clock.now(), _BATCH), resend),
         "awaited": lambda: _each(pool, transactions.find_due(("awaiting_consent",), clock.now(), _BATCH), _await),
     }
@@ -128,6 +129,21 @@ def one_pass(pool: ThreadPoolExecutor, courier: deliver.Courier) -> dict[str, in
     _keep_failures()
     controls.observe({"ran_at": clock.now()})
     return {**counts, "passes": 1}
+
+
+def _unfold() -> int:
+    """Go on with the airdrops by a chunk each, until the step's time is over; how many rows became transactions.
+
+    In no order: so each has its turn in some pass, however many there are, and however slow or broken others are.
+    """
+    end, moved = clock.monotonic() + _STEP_SECONDS, 0
+    found = batches.find_open()
+    random.shuffle(found)
+    for batch in found:
+        if clock.monotonic() > end:
+            break
+        moved += _attempt("batch", partial(airdrop.work, batch))
+    return moved
 
 
 def _pollable(*, is_recovering: bool) -> list[TransactionRow]:

@@ -69,8 +69,7 @@ def _balance(caller: Caller, wallet_id: str) -> tuple[dict[str, Any], WalletRow,
     found = wallets.find_with_account(wallet_id, caller.view)
     if found is None:
         raise NotFound(f"wallet {wallet_id}")
-    row, account, incoming = found
-    pending_in = sum(to_units(row["amount"]) for row in incoming)
+    row, account, pending_in = found
     return objects.balance(wallet_id, account, pending_in, clock.to_wire(clock.now())), row, account
 
 

@@ -1,6 +1,8 @@
 """Every query on airdrops: their batches, and the rows that wait to become transactions."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
+from itertools import islice
 from typing import Any, cast
 
 from pymongo.client_session import ClientSession
@@ -39,6 +41,22 @@ def find_open() -> list[BatchRow]:
         rows = database().batches.find({"status": status}).sort([("created_at", 1)])
         found |= {row["_id"]: cast(BatchRow, row) for row in rows}
     return sorted(found.values(), key=lambda batch: batch["created_at"])
+
+
+def count_waiting(client_id: str, most: int) -> int:
+    """How many of the client's batches have rows that are no transactions yet, counted up to `most`."""
+    found = database().batches.find(
+        {"status": {"$in": ["queued", "running", "accepting"]}, "client_id": client_id},
+        {"status": 1, "unfolded": 1, "total": 1, "lease_until": 1},
+    )
+    at = clock.now()
+    waiting = (row for row in found if row["unfolded"] < row["total"] and _is_real(row, at))
+    return sum(1 for _ in islice(waiting, most))
+
+
+def _is_real(row: Mapping[str, Any], at: datetime) -> bool:
+    """Whether it is worked off, or a call is just accepting it; what a dead call left is paid by nobody."""
+    return row["status"] != "accepting" or row["lease_until"] > at
 
 
 def insert(row: BatchRow) -> bool:

@@ -8,7 +8,7 @@ from pymongo.client_session import ClientSession
 from pymongo.errors import DuplicateKeyError
 
 from getsmart.models import UNLISTED, AccountRow, AuditLine, Event, TransactionRow, WalletFilter, WalletLink, WalletRow
-from getsmart.mongo import again, database
+from getsmart.mongo import again, database, to_units
 from getsmart.paging import newest_first
 
 _MOST_IDS = 1_000  # in one query
@@ -185,8 +185,11 @@ def _transactions_of(side: str, query: dict[str, Any], limit: int) -> dict[str, 
 
 def find_with_account(
     wallet_id: str, client_id: str | None
-) -> tuple[WalletRow, AccountRow | None, list[TransactionRow]] | None:
-    """The wallet, its ledger account, and the open transactions on their way in; one round trip."""
+) -> tuple[WalletRow, AccountRow | None, int] | None:
+    """The wallet, its ledger account, and the base units that are on their way in; one round trip.
+
+    The database sums them: the transactions of a large airdrop to one wallet are more than one reply may hold.
+    """
     rows = list(
         database().wallets.aggregate(
             [
@@ -197,6 +200,7 @@ def find_with_account(
                         "from": "transactions",
                         "localField": "_id",
                         "foreignField": "incoming_wallet_id",
+                        "pipeline": [{"$group": {"_id": None, "amount": {"$sum": "$amount"}}}],
                         "as": "incoming",
                     }
                 },
@@ -206,4 +210,5 @@ def find_with_account(
     if not rows:
         return None
     account = cast(AccountRow, rows[0]["account"][0]) if rows[0]["account"] else None
-    return cast(WalletRow, rows[0]), account, cast(list[TransactionRow], rows[0]["incoming"])
+    incoming = sum(to_units(row["amount"]) for row in rows[0]["incoming"])
+    return cast(WalletRow, rows[0]), account, incoming

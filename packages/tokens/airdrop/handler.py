@@ -43,7 +43,7 @@ def _checked(given: Sequence[Any], payable: Callable[[Sequence[str]], set[str]])
 
 @endpoint("POST", scope="tokens:mint", takes=AirdropBody, reads=rows.read)
 def main(request: Request[AirdropBody]) -> Reply:
-    """202 with the batch; 400 every bad row; 409 other rows under this reference, supply, ceiling; 422 key reused."""
+    """202 with the batch; 400 every bad row; 409 other rows under this reference, supply, a limit; 422 key reused."""
     order = request.input
     accepted = airdrops.accept(claim_of(request), order.reference, lambda payable: _checked(order.rows, payable))
     return answer(accepted)

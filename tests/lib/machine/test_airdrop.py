@@ -11,11 +11,13 @@ import pytest
 from pymerkle import InvalidProof
 
 from getsmart import clock
+from getsmart.machine import airdrop
 from getsmart.services import tick
 from getsmart.stores import batches, ceilings, reserves
 from tests.airdrops import Rows, drop, paid_once, read, work_off
 from tests.airdrops import rows as rows  # noqa: PLC0414 - the fixture
 from tests.airdrops import small as small  # noqa: PLC0414 - the fixture
+from tests.crashes import Crashes
 from tests.money import MINT_PATH, Bench, units
 from tests.support import Client, unique
 
@@ -251,8 +253,38 @@ def test_a_cursor_of_a_wrong_place(bench: Bench, rows: Rows) -> None:
     from getsmart.services.batches import _start
 
     assert (_start(None), _start("41")) == (0, 42)
-    with pytest.raises(InvalidRequest):
-        _start("x")
+    for place in ("x", "1" * 16):
+        with pytest.raises(InvalidRequest):
+            _start(place)
+
+
+def test_as_many_airdrops_wait_as_a_client_may_have(
+    bench: Bench, rows: Rows, monkeypatch: pytest.MonkeyPatch, make_client: Callable[..., Client]
+) -> None:
+    """One more is refused and nothing of it is kept; another client's is not, nor one when a first is under way."""
+    monkeypatch.setattr(airdrop, "MOST_WAITING", 2)
+    for reference in ("a", "b"):
+        assert drop(bench, rows, reference=reference).status == 202
+    before = bench.available("supply")
+    key = unique("c")
+    refused = drop(bench, rows, reference="c", key=key)
+    assert (refused.status, refused.code) == (409, "limit_exceeded")
+    assert (bench.available("supply"), bench.raw.batches.count_documents({})) == (before, 2)
+    assert drop(bench, rows, reference="a").status == 202
+    tick.run()
+    assert drop(bench, rows, reference="c", key=key).status == 202
+
+
+def test_what_a_dead_call_left_is_no_airdrop_that_waits(
+    bench: Bench, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is paid by nobody, so it counts only for as long as its call may still be at it."""
+    monkeypatch.setattr(airdrop, "MOST_WAITING", 1)
+    with monkeypatch.context() as patch:
+        Crashes(patch).die("after getsmart.stores.batches.insert", lambda: drop(bench, rows, reference="a"))
+    assert drop(bench, rows, reference="b").code == "limit_exceeded"
+    bench.time.advance(16)
+    assert drop(bench, rows, reference="b").status == 202
 
 
 def test_ceilings_forget_the_day_before(bench: Bench) -> None:

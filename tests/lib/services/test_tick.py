@@ -199,6 +199,27 @@ def test_a_failing_batch_stops_no_other(bench: Bench, monkeypatch: pytest.Monkey
     assert [bench.raw.transactions.count_documents({"batch_id": one}) for one in batch_ids] == [0, 1]
 
 
+def test_airdrops_leave_time_for_the_rest(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many there are, and however slow: the step ends after 3 s, and all have their turn in later passes."""
+    rows = [{"wallet_id": bench.wallet["wallet_id"], "amount": "1"}]
+    for number in range(8):
+        assert bench.app.post("tokens/airdrop", {"reference": str(number), "rows": rows}, key=unique("key")).status == 202
+    real, worked = tick.airdrop.work, []
+
+    def slow(batch: Any) -> int:
+        bench.time.advance(2)
+        worked.append(batch["_id"])
+        return real(batch)
+
+    monkeypatch.setattr(tick.airdrop, "work", slow)
+    monkeypatch.setattr(clock, "monotonic", lambda: clock.now().timestamp())
+    tick.run()
+    assert len(worked) == 2
+    for _ in range(40):
+        tick.run()
+    assert bench.raw.transactions.count_documents({}) == 8
+
+
 def test_a_provider_that_is_down_is_noticed_and_waited_for(bench: Bench, pauses: list[float], monkeypatch: Any) -> None:
     """The rows wait, the books go on, health learns that nobody answered."""
     minted = bench.mint()

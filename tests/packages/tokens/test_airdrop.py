@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from getsmart import rows
 from tests.edge import (
     BAD_AMOUNTS,
     BAD_BADGE_TEXTS,
@@ -64,7 +65,19 @@ def test_lines_that_are_wrong(subtests: pytest.Subtests, system: Raw, app: Clien
         Case("more names", event("reference=r&more=1", good), 400, "invalid_request", "more"),
         Case("rows in the query", event("reference=r&reference=s", good), 400, "invalid_request", "reference"),
         Case("no line", event("reference=r", "\n\n"), 400, "invalid_request", "rows"),
+        Case("too many lines", event("reference=r", good + "\n" * 20_001), 400, "invalid_request", "rows"),
         Case("a list", event("reference=r", f"{good}\n[]"), 400, "invalid_request", "rows[1]"),
         Case("duplicate names", event("reference=r", good[:-1] + ',"a":1,"a":1}'), 400, "invalid_request", "rows[0]"),
     ]
     check(subtests, system, door, cases)
+
+
+def test_lines_of_a_stranger_are_not_read(
+    subtests: pytest.Subtests, system: Raw, app: Client, door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who has no key is refused before the first of them costs anything."""
+    monkeypatch.setattr(rows, "_line", None)
+    secret = "0" * 64  # pragma: allowlist secret
+    stranger = f"{app.token.rpartition('_')[0]}_{secret}"
+    event = door.event(stranger, query="reference=r", body="1\n" * 9, headers=NDJSON)
+    check(subtests, system, door, [Case("no such key", event, 401, "unauthenticated")])
