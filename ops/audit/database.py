@@ -61,7 +61,7 @@ def keys(uri: str, database: str, now: datetime | None = None) -> Iterator[Findi
     for row in rows:
         if row["expires_at"] is not None and row["expires_at"] <= at:
             continue
-        if row["expires_at"] is None and (row["mode"] == "live" or not _READS >= set(row["scopes"])):
+        if row["expires_at"] is None and (row["mode"] == "live" or not set(row["scopes"]) <= _READS):
             yield Finding(f"key:{row['_id']}:endless", f"{row['_id']} of {row['client_id']} has no expiry")
         if at - _last_seen(row) > timedelta(days=UNUSED_DAYS):
             yield Finding(

@@ -56,7 +56,7 @@ def count_waiting(client_id: str, most: int) -> int:
 
 def _is_real(row: Mapping[str, Any], at: datetime) -> bool:
     """Whether it is worked off, or a call is just accepting it; what a dead call left is paid by nobody."""
-    return row["status"] != "accepting" or row["lease_until"] > at
+    return bool(row["status"] != "accepting" or row["lease_until"] > at)
 
 
 def insert(row: BatchRow) -> bool:

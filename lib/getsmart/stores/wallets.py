@@ -183,9 +183,7 @@ def _transactions_of(side: str, query: dict[str, Any], limit: int) -> dict[str, 
     }
 
 
-def find_with_account(
-    wallet_id: str, client_id: str | None
-) -> tuple[WalletRow, AccountRow | None, int] | None:
+def find_with_account(wallet_id: str, client_id: str | None) -> tuple[WalletRow, AccountRow | None, int] | None:
     """The wallet, its ledger account, and the base units that are on their way in; one round trip.
 
     The database sums them: the transactions of a large airdrop to one wallet are more than one reply may hold.

@@ -134,7 +134,9 @@ def test_a_line_tells_of_ones_own_transactions_only(system: Raw) -> None:
     assert told(ADMIN) == [of_mine, of_theirs, of_spent]
 
 
-@pytest.mark.parametrize("place", ["x", "1", "1.2.3", "a.b", "99999999999999999999.1", "-99999999999999999.1", f"1.{'9' * 100}"])
+@pytest.mark.parametrize(
+    "place", ["x", "1", "1.2.3", "a.b", "99999999999999999999.1", "-99999999999999999.1", f"1.{'9' * 100}"]
+)
 def test_a_place_that_is_none_is_a_bad_cursor(system: Raw, place: str) -> None:
     """Even one whose digest somebody has worked out."""
     row = wallet_row("app")

@@ -203,7 +203,8 @@ def test_airdrops_leave_time_for_the_rest(bench: Bench, monkeypatch: pytest.Monk
     """However many there are, and however slow: the step ends after 3 s, and all have their turn in later passes."""
     rows = [{"wallet_id": bench.wallet["wallet_id"], "amount": "1"}]
     for number in range(8):
-        assert bench.app.post("tokens/airdrop", {"reference": str(number), "rows": rows}, key=unique("key")).status == 202
+        body = {"reference": str(number), "rows": rows}
+        assert bench.app.post("tokens/airdrop", body, key=unique("key")).status == 202
     real, worked = tick.airdrop.work, []
 
     def slow(batch: Any) -> int:
