@@ -12,6 +12,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import cache
@@ -21,8 +22,13 @@ from getsmart import clock
 from getsmart.outbound.targets import Target, TargetRefused, is_allowed, parse
 
 EXCERPT_BYTES = 1024
+ANSWER_BYTES = 65_536  # head and body: what is longer is not read on
 _CONNECT_SECONDS = 3.0
 _LONGEST_WAIT = 24 * 3600.0
+
+
+class AnswerTooLong(http.client.HTTPException):
+    """More than ANSWER_BYTES came; clients read this name in the excerpt of a failed attempt."""
 
 
 class Outcome(NamedTuple):
@@ -60,7 +66,7 @@ class Line:
             is_timeout = True
         except ssl.SSLCertVerificationError as error:
             status, excerpt, wait = None, f"TLS: {error.verify_message}", 0.0
-        except (OSError, http.client.HTTPException, ValueError) as error:
+        except (OSError, http.client.HTTPException, ValueError, OverflowError) as error:
             status, excerpt, wait = None, f"no answer: {type(error).__name__}", 0.0
         if status is None:
             self.close()
@@ -87,12 +93,20 @@ class Line:
         self, connection: "_Connection", headers: Mapping[str, str], body: bytes, end: float
     ) -> tuple[int, str, float]:
         response = connection.ask(headers, body, end)
-        excerpt = response.read(EXCERPT_BYTES)
-        if not response.isclosed():
-            response.read(1)  # the end of a chunked body
+        excerpt = _begin_of(response)
         if connection.is_closing or not response.isclosed():
             self.close()
         return response.status, _text(excerpt), _wait_seconds(response.headers.get("Retry-After", ""))
+
+
+def _begin_of(response: http.client.HTTPResponse) -> bytes:
+    """Up to a kilobyte of the body. The status has come and counts, so a body that is too long is not read on."""
+    excerpt = b""
+    with suppress(AnswerTooLong):
+        excerpt = response.read(EXCERPT_BYTES)
+        if not response.isclosed():
+            response.read(1)  # the end of a chunked body
+    return excerpt
 
 
 class _Connection(http.client.HTTPConnection):
@@ -144,15 +158,24 @@ class _Wire:
 
 
 class _Reader(io.RawIOBase):
+    """What comes of one answer, and no more than ANSWER_BYTES.
+
+    The library takes a head of megabytes, trailers without end, and a chunk of the length -1 as whatever will come.
+    """
+
     def __init__(self, wire: socket.socket, end: float) -> None:
-        self._socket, self._end = wire, end
+        self._socket, self._end, self._room = wire, end, ANSWER_BYTES
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
+        if self._room <= 0:
+            raise AnswerTooLong
         self._socket.settimeout(_left(self._end))
-        return self._socket.recv_into(buffer)
+        count = self._socket.recv_into(buffer)
+        self._room -= count
+        return count
 
 
 def _left(end: float) -> float:
@@ -221,7 +244,7 @@ def _wait_seconds(asked: str) -> float:
         return min(float(asked[:9]), _LONGEST_WAIT)
     try:
         moment = parsedate_to_datetime(asked)
-    except ValueError:
+    except (ValueError, OverflowError):  # the latter of a year, or an offset, of too many digits
         return 0.0
     aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return max(0.0, min((aware - clock.now()).total_seconds(), _LONGEST_WAIT))

@@ -20,11 +20,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from getsmart import clock
 from getsmart.outbound import post
-from getsmart.outbound.post import EXCERPT_BYTES, Line, Outcome
+from getsmart.outbound.post import ANSWER_BYTES, EXCERPT_BYTES, Line, Outcome
 from tests.lib.outbound.test_targets import FORBIDDEN_HOSTS
 from tests.receiver import Receiver, receiving
 
 PUBLIC = "93.184.215.14"
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 Resolved = Callable[..., list[Any]]
 
 
@@ -125,15 +126,58 @@ def test_the_time_is_for_the_whole_of_it(drip: Callable[[socket.socket], Any]) -
         b"HTTP/1.1 abc X\r\n\r\n",
         b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 200 + b"\r\n",
         b"\xff" * 100_000,
+        b"HTTP/1.1 200 OK\r\n" + (b"a: " + b"b" * 65_000 + b"\r\n") * 9 + b"\r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\n" * 4_000 + b"HTTP/1.1 200 OK\r\n\r\n",
+        CHUNKED + b"-" + b"f" * 30 + b"\r\nok",
+        CHUNKED + b"-2\r\nok",
     ],
-    ids=["nothing", "no HTTP", "no status", "too many headers", "an endless line"],
+    ids=[
+        *("nothing", "no HTTP", "no status", "too many headers", "an endless line"),
+        *("long headers", "continue at full speed", "a chunk of less than any number", "a chunk of less than nothing"),
+    ],
 )
 def test_what_is_no_http_is_no_answer(said: bytes) -> None:
     """Told without a word of what was received."""
-    with raw_receiver(lambda wire: wire.sendall(said)) as url:
+
+    def say(wire: socket.socket) -> None:
+        wire.sendall(said)
+        wire.shutdown(socket.SHUT_WR)
+        while wire.recv(65_536):
+            """Until the caller hangs up: a reset would take away what it has not read."""
+
+    with raw_receiver(say) as url:
         outcome = tell(url, seconds=3)
     assert outcome.http_status is None
     assert outcome.excerpt.startswith("no answer: ")
+
+
+@pytest.mark.parametrize(
+    ("said", "excerpt"),
+    [
+        (CHUNKED + b"-1\r\n", ""),
+        (CHUNKED + b"2\r\nok\r\n0\r\n", ""),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", "trailing: sp"),
+        (b"HTTP/1.1 503 No\r\nRetry-After: 7\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n", ""),
+    ],
+    ids=["a chunk without a length", "trailers without end", "a body without a length", "a refusal"],
+)
+def test_of_an_answer_without_end_little_is_read(said: bytes, excerpt: str) -> None:
+    """Its status has arrived and counts, as with every long body; the rest stays where it is."""
+    taken = 0
+
+    def pour(wire: socket.socket) -> None:
+        nonlocal taken
+        wire.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65_536)
+        wire.sendall(said)
+        while taken < 32_000_000:
+            taken += wire.send(b"trailing: space\r\n" * 1_000)
+
+    with raw_receiver(pour) as url:
+        outcome = tell(url)
+    assert (outcome.http_status, outcome.is_success) == (int(said[9:12]), said[9:12] == b"200")
+    assert outcome.excerpt.startswith(excerpt)
+    assert outcome.wait_seconds == (0.0 if outcome.is_success else 7.0)
+    assert taken < 16_000_000  # what the system's buffers took
 
 
 def test_nobody_there() -> None:
@@ -164,6 +208,14 @@ def test_a_line_stays_open(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) 
     line.close()
 
 
+def test_a_line_carries_any_number_of_short_answers(receiver: Receiver) -> None:
+    """How much is read is counted for each answer, not for all that came over a connection."""
+    receiver.reply = b"a" * EXCERPT_BYTES
+    line = Line(receiver.url, may_be_private=True)
+    assert {line.post({}, b"{}", seconds=5).http_status for _ in range(1 + ANSWER_BYTES // EXCERPT_BYTES)} == {200}
+    line.close()
+
+
 @pytest.mark.parametrize(
     ("said", "seconds"),
     [
@@ -175,6 +227,10 @@ def test_a_line_stays_open(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) 
         ("", 0.0),
         ("1.5", 0.0),
         ("\u0661", 0.0),
+        ("Mon, 01 Jan 99999999999 00:00:00 GMT", 0.0),
+        ("Mon, 01 Jan 2026 00:00:00 +99999999999999999999", 0.0),
+        ("Mon, 01 Jan 0001 00:00:00 +2359", 0.0),
+        ("Fri, 31 Dec 9999 23:59:59 -2359", 86_400.0),
     ],
 )
 def test_retry_after_in_seconds(receiver: Receiver, said: str, seconds: float) -> None:
