@@ -45,7 +45,15 @@ class SecretVersion(TypedDict):
     expires_at: datetime | None
 
 
-class EndpointRow(TypedDict):
+class Subscription(TypedDict):
+    """As much of an endpoint as says what it is told; None are all types."""
+
+    _id: str
+    status: EndpointStatus
+    event_types: list[str] | None
+
+
+class EndpointRow(Subscription):
     """An endpoint, and how delivering to it stands.
 
     `slot` keeps a client to its number of endpoints; `revision` counts its client's changes, `wakes` what was added for
@@ -53,12 +61,9 @@ class EndpointRow(TypedDict):
     lately. `has_waiting` says that something pending is left that nobody will be told.
     """
 
-    _id: str
     client_id: str
     mode: Mode
     url: str
-    event_types: list[str] | None
-    status: EndpointStatus
     secrets: list[SecretVersion]
     created_at: datetime
     revision: int
@@ -139,7 +144,7 @@ class DeliveryFilter(TypedDict, total=False):
     created_before: datetime
 
 
-def wants(endpoint: EndpointRow, event: Event) -> bool:
+def wants(endpoint: Subscription, event: Event) -> bool:
     """Whether an endpoint is to be told of an event; one that is meant for it alone passes every filter."""
     if "endpoint_id" in event:
         return event["endpoint_id"] == endpoint["_id"]

@@ -100,7 +100,8 @@ def _event_skipped(real: Any) -> Replacement:
 
 def _by_clock(real: Any) -> Replacement:
     def fan_out(client_id: str, waiting: Any, numbers: Any) -> None:
-        made = [row["created_at"] for row in endpoints.find_subscribed(client_id)]
+        listening = endpoints.find_many([row["_id"] for row in endpoints.find_subscribed(client_id)])
+        made = [row["created_at"] for row in listening.values()]
         real(client_id, [one for one in waiting if all(one["created_at"] >= at for at in made)], numbers)
 
     return fan_out
@@ -114,7 +115,7 @@ def _cleared_first(real: Any) -> Replacement:
     def number_now(limit: int) -> int:
         found = events.find_outboxes(limit)
         events.clear_outboxes(found)
-        with patch.object(events, "find_outboxes", lambda _: found):
+        with patch.object(events, "find_outboxes", lambda *_: found):
             return int(real(limit))
 
     return number_now

@@ -1,15 +1,20 @@
 """The sequencer: committed events get their numbers, each client's without a gap, and their deliveries."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-from getsmart import clock
+from pymongo.errors import ConnectionFailure, PyMongoError
+
+from getsmart import clock, log
+from getsmart.errors import DatabaseUnavailable
 from getsmart.hooks import DeliveryRow, wants
 from getsmart.ids import new_id
 from getsmart.models import Event
 from getsmart.stores import controls, deliveries, endpoints, events
+from getsmart.stores.events import Outbox
 
 LEASE = "sequencer"
 _LEASE_SECONDS = 10.0
+_SECONDS = 3.0  # after which no further rows are looked for in one round
 
 
 def number_events(limit: int) -> int:
@@ -17,7 +22,7 @@ def number_events(limit: int) -> int:
 
     Killed anywhere it is repeatable: an event that has its number keeps it, a delivery is made once, and an event
     leaves its outbox only when both are there. Two sequencers at once cannot give one number twice: the unique index
-    on (client, sequence) stops the slower one.
+    on (client, sequence) stops the slower one. A client that fails is logged, and found again by the next round.
     """
     return number_now(limit) if events.has_outbox() else 0
 
@@ -27,15 +32,66 @@ def number_now(limit: int) -> int:
     holder = new_id("req")
     if not controls.take_lease(LEASE, holder, _LEASE_SECONDS):
         return 0
-    outboxes = events.find_outboxes(limit)
-    by_client: dict[str, list[Event]] = {}
+    try:
+        return _number_all(limit)
+    finally:
+        controls.drop_lease(LEASE, holder)
+
+
+def _number_all(limit: int) -> int:
+    """Number what has waited longest; where that is of clients that fail, what stands behind it as well.
+
+    So none holds up another: not by its failure, and not by more rows than are taken at once.
+    """
+    end, numbered = clock.monotonic() + _SECONDS, 0
+    failing: set[str] = set()
+    while True:
+        outboxes = events.find_outboxes(limit, failing)
+        waiting = _by_client(outboxes, failing)
+        done = _number_each(waiting)
+        events.clear_outboxes(_of(outboxes, done))
+        numbered += sum(done.values())
+        if len(done) == len(waiting) or clock.monotonic() >= end:
+            return numbered
+        failing |= waiting.keys() - done.keys()
+
+
+def _by_client(outboxes: Sequence[Outbox], failing: Collection[str]) -> dict[str, list[Event]]:
+    """The events of each client but those; one row may hold events of several."""
+    waiting: dict[str, list[Event]] = {}
     for _, _, outbox in outboxes:
         for event in outbox:
-            by_client.setdefault(event["client_id"], []).append(event)
-    numbered = sum(_number(client_id, waiting) for client_id, waiting in by_client.items())
-    events.clear_outboxes(outboxes)
-    controls.drop_lease(LEASE, holder)
-    return numbered
+            if event["client_id"] not in failing:
+                waiting.setdefault(event["client_id"], []).append(event)
+    return waiting
+
+
+def _of(outboxes: Sequence[Outbox], clients: Collection[str]) -> list[Outbox]:
+    """Of these rows the events of these clients."""
+    chosen = [(place, row_id, [one for one in its if one["client_id"] in clients]) for place, row_id, its in outboxes]
+    return [one for one in chosen if one[2]]
+
+
+def _number_each(waiting: Mapping[str, Sequence[Event]]) -> dict[str, int]:
+    """How many events of each client got their number; a client that fails is logged and left out.
+
+    Raises what concerns them all.
+    """
+    done: dict[str, int] = {}
+    for client_id, its in waiting.items():
+        try:
+            done[client_id] = _number(client_id, its)
+        except Exception as error:
+            if _concerns_all(error):
+                raise
+            log.failure("tick.numbered_failed", error, client_id=client_id)
+    return done
+
+
+def _concerns_all(error: Exception) -> bool:
+    """Whether the database is away or the time is up: each client would only wait for the same."""
+    is_late = isinstance(error, PyMongoError) and error.timeout
+    return is_late or isinstance(error, ConnectionFailure | DatabaseUnavailable)
 
 
 def _number(client_id: str, waiting: Sequence[Event]) -> int:

@@ -1,6 +1,7 @@
 """The numbered event log: events leave the outbox of the row they were written with and get the next number."""
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -28,11 +29,15 @@ def has_outbox() -> bool:
     return any(database()[source].find_one(_WAITING, {"_id": 1}) is not None for source in _SOURCES)
 
 
-def find_outboxes(limit: int) -> list[Outbox]:
-    """Rows that still carry unnumbered events: (collection, row id, events), oldest change first."""
+def find_outboxes(limit: int, but: AbstractSet[str] = frozenset()) -> list[Outbox]:
+    """Rows that still carry unnumbered events: (collection, row id, events), oldest change first.
+
+    Without those that carry none but of the clients `but`.
+    """
+    query = {**_WAITING, **({"outbox": {"$elemMatch": {"client_id": {"$nin": sorted(but)}}}} if but else {})}
     found: list[Outbox] = []
     for source in _SOURCES:
-        rows = database()[source].find(_WAITING, {"outbox": 1})
+        rows = database()[source].find(query, {"outbox": 1})
         due = rows.sort([("outbox.created_at", 1)]).limit(limit)
         found.extend((source, row["_id"], cast(list[Event], row["outbox"])) for row in due)
     return sorted(found, key=lambda item: item[2][0]["created_at"])[:limit]

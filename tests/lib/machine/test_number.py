@@ -1,16 +1,21 @@
 """The sequencer: every committed event gets the next number of its client, once, without a gap."""
 
+import json
 import threading
 from typing import Any, Self
 
 import pytest
-from pymongo.errors import BulkWriteError
+from bson import Int64
+from pymongo.errors import AutoReconnect, NetworkTimeout
 
 from getsmart import clock
+from getsmart.errors import DatabaseUnavailable
+from getsmart.ids import new_id
 from getsmart.machine import number
-from getsmart.stores import controls, events, transactions
+from getsmart.stores import events, transactions
 from ops.verification import verify
 from tests.crashes import Crashes
+from tests.edge import MakeClient
 from tests.hooks import LEASES, happen, subscribe
 from tests.money import Bench, Raw, in_parallel
 from tests.receiver import Receiver
@@ -113,18 +118,93 @@ def test_two_sequencers_at_once_number_everything_once(system: Raw) -> None:
     assert [sequence for sequence, _ in numbered(system)] == list(range(1, 11))
 
 
-def test_a_sequencer_that_lost_its_lease_is_stopped_by_the_index(system: Raw, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sequencer_that_lost_its_lease_is_stopped_by_the_index(
+    system: Raw, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """It believes in an old last number: the unique index refuses to give a number twice."""
     moved(1)
     number.number_events(100)
     moved(1)
     monkeypatch.setattr(events, "last_sequence", lambda _: 1)
-    with pytest.raises(BulkWriteError):
-        number.number_events(100)
+    assert number.number_events(100) == 0
+    assert '"error_type":"BulkWriteError"' in capsys.readouterr().out
     monkeypatch.undo()
-    controls.drop_lease(number.LEASE, system.leases.find_one({"_id": number.LEASE})["holder"])  # type: ignore[index]
     assert number.number_events(100) == 2
     assert [sequence for sequence, _ in numbered(system)] == [1, 2, 3, 4]
+
+
+class Broken:
+    """A client whose events cannot be numbered, or not be told to anybody, whatever is tried, until it is mended."""
+
+    def __init__(self, raw: Raw, where: str, endpoint_id: str) -> None:
+        """From now on: there is no number after its last one, or what its endpoint wants is no list."""
+        self._rows = {"numbers": raw.sequences, "deliveries": raw.endpoints}[where]
+        self._row, self._name = {"numbers": ("other", "last"), "deliveries": (endpoint_id, "event_types")}[where]
+        self._set(Int64(2**63 - 1))
+
+    def _set(self, value: int | None) -> None:
+        self._rows.update_one({"_id": self._row}, {"$set": {self._name: value}}, upsert=True)
+
+    def mend(self) -> None:
+        """What it was."""
+        self._set(Int64(0) if self._name == "last" else None)
+
+
+@pytest.mark.parametrize("where", ["numbers", "deliveries"])
+def test_a_client_that_fails_stops_no_other(
+    make_client: MakeClient, system: Raw, capsys: pytest.CaptureFixture[str], where: str
+) -> None:
+    """Not with whom it shares a row either; its own events stay, and are numbered from 1 and told once it is mended."""
+    made = subscribe(make_client("other"), "http://127.0.0.1:9/nobody")
+    broken = Broken(system, where, made["endpoint_id"])
+    for client_id in ("other", "other", "app", "more"):
+        happen(system, 1, client_id)
+    foreign: Any = system.wallets.find_one({"outbox.client_id": "other"})
+    event = {**foreign["outbox"][0], "event_id": new_id("evt")}
+    assert system.wallets.update_one({"outbox.client_id": "app"}, {"$push": {"outbox": event}}).modified_count == 1
+    for _ in range(2):
+        number.number_events(100)
+    assert [len(numbered(system, client_id)) for client_id in ("app", "more")] == [1, 1]
+    assert [event["client_id"] for row in system.wallets.find() for event in row["outbox"]] == ["other"] * 3
+    lines = capsys.readouterr().out.splitlines()
+    failed = [json.loads(line) for line in lines if "tick.numbered_failed" in line]
+    assert [(line["client_id"], line["level"]) for line in failed] == [("other", "error")] * 2
+    broken.mend()
+    number.number_events(100)
+    assert [sequence for sequence, _ in numbered(system, "other")] == [1, 2, 3]
+    assert system.deliveries.count_documents({"client_id": "other"}) == 3
+    assert not events.has_outbox()
+
+
+def test_a_client_that_fails_and_has_waited_longest_starves_nobody(system: Raw, make_client: MakeClient) -> None:
+    """More of its rows than are taken at once stand before those of the others."""
+    made = subscribe(make_client("other"), "http://127.0.0.1:9/nobody")
+    Broken(system, "numbers", made["endpoint_id"])
+    happen(system, 7, "other")
+    happen(system, 5)
+    assert [number.number_events(2) for _ in range(4)] == [2, 2, 1, 0]
+    assert [sequence for sequence, _ in numbered(system)] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("error", [AutoReconnect("gone"), NetworkTimeout("late"), DatabaseUnavailable("over")])
+def test_where_the_database_is_away_no_other_client_is_tried(
+    system: Raw, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """Each would wait for it anew; the lease is given up, so that the next round may begin."""
+    moved(1)
+    moved(1, "other")
+    tried: list[Any] = []
+
+    def away(event_ids: Any) -> dict[str, int]:
+        tried.append(event_ids)
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(events, "find_numbers", away)
+        with pytest.raises(type(error)):
+            number.number_events(100)
+    assert len(tried) == 1
+    assert number.number_events(100) == 4
 
 
 def test_an_event_tells_the_row_as_it_was(system: Raw) -> None:
