@@ -146,7 +146,10 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         {200: objects.DeliveryPage}, summary="What your endpoints were told, attempt by attempt"
     ),
     ("POST", "webhooks/deliveries"): Operation(
-        {202: objects.Replay}, errors=("invalid_state",), summary="Tell something again", examples=_REPLAYS
+        {202: objects.Replay},
+        errors=("invalid_state", "limit_exceeded"),
+        summary="Tell something again",
+        examples=_REPLAYS,
     ),
     ("GET", "webhooks/events"): Operation({200: objects.EventPage}),
     ("GET", "ops/health"): Operation({200: objects.Health, 503: objects.Health}),

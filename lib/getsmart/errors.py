@@ -191,7 +191,7 @@ class InvalidState(GetSmartError):
 
 
 class LimitExceeded(GetSmartError):
-    """A ceiling of this API key is reached."""
+    """A ceiling of this API key is reached, or its client has as many of something as it may."""
 
     status, code = 409, "limit_exceeded"
     safe_message = "A daily ceiling of this API key is reached."

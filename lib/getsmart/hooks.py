@@ -27,6 +27,7 @@ ReplayStatus = Literal["queued", "completed"]
 Mode = Literal["live", "test"]
 
 MOST_ENDPOINTS = 20
+MOST_REPLAYS = 3  # of many deliveries, that a client has under way
 MOST_SECRETS = 5
 MOST_ATTEMPTS = 50  # the newest of a delivery that are kept
 OVERLAP = timedelta(hours=24)
@@ -120,7 +121,10 @@ class Selection(TypedDict, total=False):
 
 
 class ReplayRow(TypedDict):
-    """A replay, worked off in chunks; `place` is how far it is, `queued` how many deliveries it has put in line."""
+    """A replay, worked off in chunks; `place` is how far it is, `queued` how many deliveries it has put in line.
+
+    `turn_at` is when it had its last turn.
+    """
 
     _id: str
     client_id: str
@@ -131,6 +135,7 @@ class ReplayRow(TypedDict):
     total: int
     queued: int
     audit: list[AuditLine]
+    turn_at: NotRequired[datetime]
 
 
 class DeliveryFilter(TypedDict, total=False):

@@ -3,8 +3,8 @@
 from typing import Any
 
 from getsmart import clock, objects
-from getsmart.errors import InvalidState, NotFound
-from getsmart.hooks import DeliveryFilter, ReplayRow, Selection
+from getsmart.errors import InvalidState, LimitExceeded, NotFound
+from getsmart.hooks import MOST_REPLAYS, DeliveryFilter, ReplayRow, Selection
 from getsmart.ids import new_id
 from getsmart.machine import replay
 from getsmart.models import Caller
@@ -37,7 +37,8 @@ def page(caller: Caller, only: DeliveryFilter, asked: Page) -> dict[str, Any]:
 def begin_replay(caller: Caller, selection: Selection) -> dict[str, Any]:
     """Accept a replay; the tick works it off, and `page` tells how far it is.
 
-    Raises NotFound for what is not the caller's, InvalidState for an endpoint that is disabled.
+    Raises NotFound for what is not the caller's, InvalidState for an endpoint that is disabled, LimitExceeded where as
+    many replays of many deliveries are under way as a client may have.
     """
     at = clock.now()
     row: ReplayRow = {
@@ -56,8 +57,37 @@ def begin_replay(caller: Caller, selection: Selection) -> dict[str, Any]:
     elif "event_id" in selection:
         row = _of_event(caller, row, selection["event_id"])
     else:
-        row = _of_many(caller, row)
+        return _begin_many(_of_many(caller, row))
     deliveries.insert_replay(row)
+    return _begun(row)
+
+
+def _begin_many(row: ReplayRow) -> dict[str, Any]:
+    """Begin one of many deliveries, unless its client has too many.
+
+    Counted before, and again with this one: of calls at once the last sees all, so never do too many stay. Two may
+    withdraw where one had room, and what the tick put in line meanwhile is told. Killed in between, one too many stays.
+    """
+    if _open_of(row) >= MOST_REPLAYS:
+        raise _too_many(row)
+    row = {**row, "total": replay.count(row, MOST_COUNTED)}
+    deliveries.insert_replay(row)
+    if _open_of(row) > MOST_REPLAYS:
+        deliveries.withdraw_replay(row["_id"])
+        raise _too_many(row)
+    return _begun(row)
+
+
+def _open_of(row: ReplayRow) -> int:
+    return deliveries.count_open_replays(row["client_id"], MOST_REPLAYS + 1)
+
+
+def _too_many(row: ReplayRow) -> LimitExceeded:
+    message = f"At most {MOST_REPLAYS} replays of many deliveries are under way at once; wait until one is completed."
+    return LimitExceeded(f"{row['client_id']}: replays", message=message)
+
+
+def _begun(row: ReplayRow) -> dict[str, Any]:
     replay.work(row)
     return _shown(deliveries.find_replay(row["_id"], None) or row)
 
@@ -79,8 +109,8 @@ def _of_event(caller: Caller, row: ReplayRow, event_id: str) -> ReplayRow:
 
 def _of_many(caller: Caller, row: ReplayRow) -> ReplayRow:
     if "endpoint_id" in row["selection"]:
-        row = {**row, "client_id": _listening(caller, row["selection"]["endpoint_id"])}
-    return {**row, "total": replay.count(row, MOST_COUNTED)}
+        return {**row, "client_id": _listening(caller, row["selection"]["endpoint_id"])}
+    return row
 
 
 def _listening(caller: Caller, endpoint_id: str) -> str:

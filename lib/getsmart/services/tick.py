@@ -119,7 +119,7 @@ def one_pass(pool: ThreadPoolExecutor, courier: deliver.Courier) -> dict[str, in
         "polled": lambda: _each(pool, _pollable(is_recovering=is_recovering), _poll),
         "reconciled": lambda: reconcile.run(_STEP_SECONDS).blocks,
         "summed": lambda: ledger.sum_confirmed(_BATCH) + ledger.sum_corrections(_BATCH),
-        "replayed": replay.work_all,
+        "replayed": lambda: replay.work_all(_STEP_SECONDS),
         "buried": deliver.bury,
         **_posting(courier),
         "purged": retain.purge,

@@ -130,10 +130,21 @@ def find_replay(replay_id: str, client_id: str | None) -> ReplayRow | None:
     return cast(ReplayRow | None, database().replays.find_one({"_id": replay_id, **_of(client_id)}))
 
 
+def withdraw_replay(replay_id: str) -> None:
+    """Forget a replay; what it has put in line already is told."""
+    database().replays.delete_one({"_id": replay_id})
+
+
 def find_open_replays(limit: int) -> list[ReplayRow]:
-    """Replays that are not worked off, the oldest first."""
-    found = database().replays.find({"status": "queued"}).sort([("created_at", 1)]).limit(limit)
+    """Replays that are not worked off, those first that have waited longest for a turn."""
+    found = database().replays.find({"status": "queued"}).sort([("turn_at", 1), ("created_at", 1)]).limit(limit)
     return cast(list[ReplayRow], list(found))
+
+
+def count_open_replays(client_id: str, most: int) -> int:
+    """How many replays of many deliveries a client has under way, counted up to `most`."""
+    many = {"selection.delivery_id": {"$exists": False}, "selection.event_id": {"$exists": False}}
+    return database().replays.count_documents({"status": "queued", "client_id": client_id, **many}, limit=most)
 
 
 def advance_replay(row: ReplayRow, changes: Mapping[str, Any]) -> None:

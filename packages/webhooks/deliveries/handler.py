@@ -59,7 +59,7 @@ def read(request: Request[DeliveriesQuery]) -> Reply:
 
 @endpoint("POST", scope="webhooks:write", takes=ReplayBody)
 def replay(request: Request[ReplayBody]) -> Reply:
-    """202 with the replay; 404 unknown; 409 the endpoint is disabled."""
+    """202 with the replay; 404 unknown; 409 the endpoint is disabled, or `limit_exceeded` beyond three of many."""
     given: dict[str, Any] = request.input.model_dump(exclude={"action"}, exclude_none=True)
     return success(202, deliveries.begin_replay(request.caller, cast(Selection, given)), "accepted")
 

@@ -1,24 +1,35 @@
 """webhooks/deliveries: the log of every attempt, and replays of one, of an event, of a span, of all that failed."""
 
+import threading
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from getsmart import clock
+from getsmart.hooks import MOST_REPLAYS
 from getsmart.machine import replay
 from getsmart.stores import deliveries as rows
 from getsmart.stores import endpoints
 from tests.crashes import Crashes
 from tests.edge import Door, MakeClient, Raw, assert_plain_main, assert_refused, check, common, wrong_bodies, wrong_keys
 from tests.hooks import DELIVERIES, LEASES, deliveries, happen, patch, post, statuses, subscribe
+from tests.money import in_parallel
 from tests.pages import bad_pages, bad_times, items
 from tests.receiver import Receiver, receiving
 from tests.support import Answer, Client, Time
 
 UNKNOWN = {"delivery_id": "dlv_01ARZ3NDEKTSV4RRFFQ69G5FAV", "event_id": "evt_01ARZ3NDEKTSV4RRFFQ69G5FAV"}
 UNKNOWN_ENDPOINT, UNKNOWN_REPLAY = "whe_01ARZ3NDEKTSV4RRFFQ69G5FAV", "rpl_01ARZ3NDEKTSV4RRFFQ69G5FAV"
+STEP = 60.0  # seconds that a pass may take: as many as it needs
 READ = Door(DELIVERIES, "GET", "webhooks:read", allow=("GET", "POST"))
 REPLAYED = Door(DELIVERIES, "POST", "webhooks:write", body={"action": "replay", "all_failed": True})
+
+
+@pytest.fixture
+def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each turn of a replay is about a single delivery."""
+    monkeypatch.setattr(replay, "_CHUNK", 1)
 
 
 def ask(client: Client, **selection: Any) -> Answer:
@@ -178,7 +189,7 @@ def test_a_span_again_in_chunks(
     receiver.got.clear()
     asked = ask(app, endpoint_id=made["endpoint_id"], created_after=start, created_before=end)
     assert (asked.data["total"], asked.data["queued"], asked.data["status"]) == (25, 20, "queued")
-    assert replay.work_all() == 5
+    assert replay.work_all(STEP) == 5
     assert progress(app, asked)["status"] == "running"
     post()
     assert receiver.sequences == list(range(4, 29))
@@ -228,7 +239,7 @@ def test_a_replay_killed_anywhere_is_finished(
     crashes = Crashes(monkeypatch)
     span = {"endpoint_id": made["endpoint_id"], "created_after": "2020-01-01T00:00:00Z"}
     first = ask(app, **span)
-    boundaries = crashes.boundaries(replay.work_all)
+    boundaries = crashes.boundaries(lambda: replay.work_all(STEP))
     assert {"after getsmart.stores.deliveries.queue_again", "before getsmart.stores.deliveries.advance_replay"} <= set(
         boundaries
     )
@@ -237,12 +248,94 @@ def test_a_replay_killed_anywhere_is_finished(
         post()
         receiver.got.clear()
         asked = ask(app, **span)
-        crashes.die(boundary, replay.work_all)
-        replay.work_all()
+        crashes.die(boundary, lambda: replay.work_all(STEP))
+        replay.work_all(STEP)
         time.advance(LEASES)
         post()
         assert receiver.sequences == list(range(1, 8)), boundary
         assert progress(app, asked)["status"] == "completed"
+
+
+def a_span(client: Client, system: Raw, count: int = 3, client_id: str = "app") -> dict[str, Any]:
+    """A selection of so many events, of one endpoint of a client."""
+    made = subscribe(client, "http://127.0.0.1:9/nobody")
+    patch(client, made, status="paused")
+    happen(system, count, client_id)
+    post()
+    return {"endpoint_id": made["endpoint_id"], "created_after": "2020-01-01T00:00:00Z"}
+
+
+@pytest.mark.usefixtures("one_by_one")
+def test_a_client_has_at_most_three_replays_of_many_under_way(
+    app: Client, make_client: MakeClient, system: Raw
+) -> None:
+    """The fourth is refused without a trace, until one is worked off; single ones and other clients are not held up."""
+    span, other = a_span(app, system), make_client("other")
+    begun = [ask(app, **span) for _ in range(MOST_REPLAYS)]
+    assert {one.status for one in begun} == {202}
+    assert_refused(ask(app, **span), 409, "limit_exceeded")
+    assert_refused(ask(app, all_failed=True), 409, "limit_exceeded")
+    assert system.replays.count_documents({}) == MOST_REPLAYS
+    (first, *_) = deliveries(app)
+    assert ask(app, event_id=first["event_id"]).status == 202
+    assert ask(app, delivery_id=first["delivery_id"]).status == 202
+    assert ask(other, **a_span(other, system, client_id="other")).status == 202
+    while replay.work_all(STEP):
+        pass
+    assert [progress(app, one)["queued"] for one in begun] == [3, 3, 3]
+    assert ask(app, **span).status == 202
+
+
+@pytest.mark.usefixtures("one_by_one")
+def test_of_calls_at_once_no_more_than_three_begin_a_replay(
+    app: Client, system: Raw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though each of them found room: who then sees too many withdraws."""
+    span = a_span(app, system)
+    ask(app, **span)
+    together = threading.Barrier(6)
+    insert = rows.insert_replay
+
+    def insert_together(row: Any) -> None:
+        together.wait(30)
+        insert(row)
+
+    monkeypatch.setattr(rows, "insert_replay", insert_together)
+    answers = in_parallel([lambda: ask(app, **span)] * 6)
+    accepted = [one for one in answers if one.status == 202]
+    assert {one.code for one in answers if one not in accepted} == {"limit_exceeded"}
+    assert 1 + len(accepted) == system.replays.count_documents({}) <= MOST_REPLAYS
+
+
+@pytest.mark.usefixtures("one_by_one")
+def test_replays_take_turns(app: Client, make_client: MakeClient, system: Raw, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has waited longest for a turn is next, whoever began first; a pass ends when its time is over."""
+    other = make_client("other")
+    span = a_span(app, system, 9)
+    begun = [ask(app, **span) for _ in range(3)]
+    last = ask(other, **a_span(other, system, 9, "other"))
+    passed, advance = [0.0], rows.advance_replay
+
+    def slowly(row: Any, changes: Any) -> None:
+        passed[0] += 1.0
+        advance(row, changes)
+
+    monkeypatch.setattr(rows, "advance_replay", slowly)
+    monkeypatch.setattr(replay, "clock", SimpleNamespace(monotonic=lambda: passed[0], now=clock.now))
+    assert [replay.work_all(2.0) for _ in range(2)] == [2, 2]
+    assert [progress(app, one)["queued"] for one in begun] == [2, 2, 2]
+    assert progress(other, last)["queued"] == 2
+
+
+@pytest.mark.usefixtures("one_by_one")
+def test_a_replay_that_fails_stops_no_other(app: Client, system: Raw, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is logged, and waits for its next turn."""
+    span = a_span(app, system)
+    broken, sound = ask(app, **span), ask(app, **span)
+    system.replays.update_one({"_id": broken.data["replay_id"]}, {"$set": {"queued": None}})
+    assert [replay.work_all(STEP) for _ in range(2)] == [1, 1]
+    assert progress(app, sound)["queued"] == 3
+    assert capsys.readouterr().out.count('"event":"tick.replayed_failed"') == 2
 
 
 def test_two_workers_at_a_replay(app: Client, system: Raw, receiver: Receiver) -> None:
