@@ -44,6 +44,19 @@ _RULES = {
     "forwarded": (r"http-request set-header X-Forwarded-For .*", "a caller may say who it is"),
     "rate": (r"http-request return status 429 .*", "no limit of calls for one address"),
     "size": (r"http-request return status 413 .*", "no limit of a body's size"),
+    "length": (
+        r"http-request return status 413 .* if \{ req\.body_len gt 0 \} !\{ req\.hdr\(Content-Length\) -m found \}",
+        "a body that does not say its length has no limit",
+    ),
+    "at-a-time": (
+        r"http-request return status 429 .* if \{ sc_conn_cur\(0\) gt \d+ \}",
+        "one address may hold every place",
+    ),
+    "uploads": (
+        r"http-request return status 503 .* if \{ sc_conn_cur\(2\) gt \d+ \}",
+        "slow bodies may hold every place",
+    ),
+    "wait": (r"http-request wait-for-body time \d+s", "a slow caller holds a function"),
 }
 _LOGGED = re.compile(r"log-format .*(?:capture\.req\.hdr|%hr|%HQ|%\{\+Q\}r|%r\b|req\.body)")
 _ADMIN = re.compile(r"stats socket (?:ipv4@)?(?:\*|0\.0\.0\.0|::)?:\d")

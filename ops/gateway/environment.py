@@ -115,8 +115,18 @@ class Limits(_Part):
     """No more than a function takes; the platform refuses what is over 1 MB once it has made base64 of it."""
     calls_per_address: Annotated[int, Field(ge=1)] = 600
     """In one minute; an IPv6 caller is its /64."""
+    concurrent_per_address: Annotated[int, Field(ge=1)] = 40
+    """Calls at a time, of the same address."""
+    concurrent_uploads: Annotated[int, Field(ge=1)] = 60
+    """Calls at a time whose body is larger than a buffer (32 KB), of all addresses: each holds a place as it comes."""
     concurrent_per_namespace: Annotated[int, Field(ge=1, le=1_000)] = 120
     connections: Annotated[int, Field(ge=10)] = 2_000
+
+    @model_validator(mode="after")
+    def _leaves_places_to_others(self) -> Self:
+        if self.concurrent_uploads >= self.concurrent_per_namespace:
+            raise ValueError("concurrent_uploads has to be less than concurrent_per_namespace")
+        return self
 
 
 class Promotion(_Part):

@@ -204,6 +204,10 @@ def test_an_npm_package_under_another_licence(tmp_path: Path) -> None:
         ("max-age=63072000", "max-age=600", "hsts"),
         ("del-header X-Require-Whisk-Auth", "del-header X-Other", "guard-in"),
         ("del-header Server", "del-header X-Server", "server"),
+        ("wait-for-body time 15s", "wait-for-body time 0", "wait"),
+        ("if { sc_conn_cur(0) gt 40 }", "", "at-a-time"),
+        ("if { sc_conn_cur(2) gt 60 }", "", "uploads"),
+        ("!{ req.hdr(Content-Length) -m found }", "", "length"),
     ],
 )
 def test_a_weak_gateway(old: str, new: str, key: str) -> None:
