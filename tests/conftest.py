@@ -15,7 +15,8 @@ from pymongo.database import Database
 
 from getsmart import auth, chain, clock, config, limits, mongo
 from getsmart.machine import told
-from getsmart.stores import failures
+from getsmart.models import TransactionRow
+from getsmart.stores import failures, transactions
 from local.database import choose
 from local.sandbox import Sandbox
 from ops import keys, migrations, package, settings
@@ -114,9 +115,17 @@ def own_process(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPa
 
 
 @pytest.fixture
-def time(environment: dict[str, str]) -> Time:
-    """The clock that the library and the sandbox share, under the test's hand."""
-    return Time()
+def time(environment: dict[str, str], raw: Database[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> Time:
+    """The clock that the library and the sandbox share, under the test's hand; the database's goes with it."""
+    made, insert = Time(), transactions.insert
+
+    def dated(row: TransactionRow) -> None:
+        insert(row)
+        if made.is_ahead:
+            raw.transactions.update_one({"_id": row["_id"]}, {"$set": {"inserted_at": clock.now()}})
+
+    monkeypatch.setattr(transactions, "insert", dated)
+    return made
 
 
 def forget_all() -> None:

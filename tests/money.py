@@ -26,7 +26,7 @@ Outcome = TypeVar("Outcome")
 MINT_PATH, TRANSFER_PATH, BURN_PATH = "/v2/app/coin/mint", "/v2/app/coin/transfer", "/v2/app/coin/burn"
 STATUS_PATH = "/v2/app/transaction/status"
 BEYOND_LEASES = 50.0  # seconds: longer than every lease, shorter than a repair's quiet time
-QUIET = 91.0
+QUIET = 101.0
 
 
 class Killed(BaseException):

@@ -127,6 +127,11 @@ class Time:
         self._ahead = timedelta()
         clock.set_clock(lambda: datetime.now(UTC) + self._ahead)
 
+    @property
+    def is_ahead(self) -> bool:
+        """Whether a test has added anything."""
+        return bool(self._ahead)
+
     def advance(self, seconds: float) -> None:
         """Let time pass without waiting."""
         self._ahead += timedelta(seconds=seconds)

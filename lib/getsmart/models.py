@@ -197,6 +197,8 @@ class TransactionRow(TypedDict):
     is_in_flight: bool
     is_ambiguous: bool
     is_backed: NotRequired[bool]
+    begun_at: NotRequired[datetime]  # when its amount began to be set aside, by the claimer's clock
+    inserted_at: NotRequired[datetime]  # by the server's
     outbox: NotRequired[list[Event]]
     due_at: NotRequired[datetime]
     send_started_at: NotRequired[datetime]

@@ -55,12 +55,12 @@ def test_none_is_left_out() -> None:
     assert {words[0] for words in commands()} <= ALONE | CLOUD | DATABASE | GATEWAY | {"check"}
 
 
-def doit(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+def doit(*words: str, root: Path = ROOT, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run a task as a job does."""
     environment = {**os.environ, **variables}
     environment.pop("COVERAGE_PROCESS_START", None)
     return subprocess.run(
-        [str(ROOT / "doit"), *words], env=environment, capture_output=True, text=True, check=False, timeout=540
+        [str(root / "doit"), *words], env=environment, capture_output=True, text=True, check=False, timeout=540
     )
 
 
@@ -73,14 +73,24 @@ def well(done: subprocess.CompletedProcess[str]) -> str:
 @pytest.mark.long
 @pytest.mark.timeout(600)
 def test_what_needs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lint of the workflows, the package's check, the release, the tools, the audit, and pytest with its words."""
-    for task in ("workflows", "package", "tools"):
+    """Lint of the workflows, the package's check, the release, the tools, the audit, and pytest with its words.
+
+    What builds does so in a fresh clone, as a job has it, in the order of the job.
+    """
+    for task in ("workflows", "tools"):
         for words in called(task):
             well(doit(*words))
-    for words in called("release"):
-        archive = tmp_path / "release.tar.gz"
-        assert "SHA-256" in well(doit(*(word.replace("build/release.tar.gz", str(archive)) for word in words)))
-        assert archive.stat().st_size > 1_000_000
+    fresh = tmp_path / "clone"
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(fresh)], check=True)
+    (fresh / ".venv").symlink_to(ROOT / ".venv")
+    job = [
+        TASK.fullmatch(step["run"])
+        for step in read(ROOT / ".github/workflows/deliver.yml")["jobs"]["build"]["steps"]
+        if "run" in step
+    ]
+    said = [well(doit(*f"{words[1]} {words[2]}".split(), root=fresh)) for words in job if words]
+    assert "SHA-256" in said[-1]
+    assert (fresh / "build/release.tar.gz").stat().st_size > 1_000_000
     for words in called("audit"):
         done = doit(*(word.replace("build/audit", str(tmp_path / "audit")) for word in words), MONGODB_URI="")
         assert done.returncode == 1  # no advisories, and no database, can be had here

@@ -79,6 +79,7 @@ def _first(claim: Claim, draft: Draft, row: TransactionRow, recovery: dict[str, 
         del row["send_started_at"]
     counted = ceiling.count(claim.caller, draft.hold, draft.amount)
     begun = reserves.begin()
+    row["begun_at"] = begun.at
     try:
         if not reserves.take(draft.hold, draft.amount) and not _take_back(lost, draft):
             _take_after_all(draft)

@@ -66,12 +66,13 @@ def resend(row: TransactionRow, recovery: Mapping[str, Any] | None = None) -> Tr
     if "is_held_back" in row or (recovery and recovery.get("is_overshadowed") and _has_left(row, recovery)):
         return _hold_back(row)
     begun, started = clock.begin(), row.get("send_started_at")
+    row = _backed(row)  # first of all: however it ends, what it does not hold must not be given back
     if started is not None and clock.now() - started > HORIZON:
         return _give_up(row, "the horizon for sending again has passed")
     if not row.get("is_backed") and "batch_id" not in row and not _names_somebody(row):
         return _end_nameless(row)
-    if not _is_backed(row):
-        return _give_up({**row, "hold": {**row["hold"], "is_void": True}}, "what it held was given away")
+    if "is_void" in row["hold"]:
+        return _give_up(row, "what it held was given away")
     marked = transactions.note(
         row,
         {
@@ -85,16 +86,21 @@ def resend(row: TransactionRow, recovery: Mapping[str, Any] | None = None) -> Tr
     return send(marked, begun) if marked else _current(row)
 
 
-def _is_backed(row: TransactionRow) -> bool:
-    """Whether what the row holds is set aside for it: its claim may have frozen and come after a repair.
+def _backed(row: TransactionRow) -> TransactionRow:
+    """The row with what it holds set aside for it, or void: its claim may have frozen and come after a repair.
 
     Then it is set aside once more: at worst too much is, which the next repair finds. A row that anybody concluded
-    about, and a batch's, which takes over what its batch held, are beyond doubt.
+    about, and a batch's, which takes over what its batch held, are beyond doubt. Of one that surely came late nothing
+    has left, whatever its mark says: its claimer would have come by here first.
     """
-    if row.get("is_backed") or "batch_id" in row:
-        return True
+    if row.get("is_backed") or "batch_id" in row or transactions.came_in_time(row):
+        return row
+    if transactions.came_late(row):
+        row = {**row, "is_in_flight": False}
     name = row["hold"]["name"]
-    return not reserves.was_repaired_since(name, row["created_at"]) or reserves.take(name, to_units(row["amount"]))
+    if not reserves.was_repaired_since(name, row["created_at"]) or reserves.take(name, to_units(row["amount"])):
+        return row
+    return {**row, "hold": {**row["hold"], "is_void": True}}
 
 
 def _names_somebody(row: TransactionRow) -> bool:

@@ -27,10 +27,12 @@ from getsmart.models import (
 from getsmart.mongo import Document, again, database, to_units
 from getsmart.paging import newest_first
 from getsmart.replies import dump_json, success
+from getsmart.stores import reserves
 
 # How long a row in flight is its sender's alone: what a call to MetaKeep takes at most (machine/send.py), and what the
 # clock of whoever comes next may be ahead of the sender's (stores/reserves.py).
 LEASE_SECONDS = 45
+_SURELY_LATE = timedelta(seconds=reserves.ACT_SECONDS) + reserves.MOST_SKEW
 
 
 class Taken(Exception):
@@ -165,15 +167,37 @@ def was_returned_since(name: str, moment: datetime) -> bool:
 def insert(row: TransactionRow) -> None:
     """Write the claim: one insert that carries the row, the provider request, the event and the audit line.
 
+    The server dates it (`inserted_at`), as only an upsert lets it: by that a claim that froze on its way is known.
     Raises Taken when the idempotency key or the badge claim belongs to another row. After a broken connection the
     same insert is tried again; meeting our own row then means that the first one had landed.
     """
+    absent = {"_id": row["_id"], "inserted_at": {"$exists": False}}
+    facts = {name: value for name, value in row.items() if name != "_id"}
+    whole = {"$setOnInsert": facts, "$currentDate": {"inserted_at": True}}
     try:
-        again(lambda: database().transactions.insert_one({**row}))
+        again(lambda: database().transactions.update_one(absent, whole, upsert=True))
     except DuplicateKeyError as error:
         if database().transactions.find_one({"_id": row["_id"]}, {"_id": 1}) is None:
             pattern: Mapping[str, Any] = (error.details or {}).get("keyPattern") or {}
             raise Taken(is_badge=any(name.startswith("badge_lock") for name in pattern)) from None
+
+
+def came_in_time(row: TransactionRow) -> bool:
+    """Whether the claim was surely written before any repair could take its reserve for a leak.
+
+    A repair comes QUIET after the taking at the soonest (machine/repair.py), by clocks that may differ; so does the
+    server's from the claimer's. False also where nobody can say: rows of before `inserted_at`, or clocks that differ by
+    more than is assumed.
+    """
+    if "inserted_at" not in row:
+        return False
+    late = row["inserted_at"] - row["begun_at"]
+    return -reserves.MOST_SKEW <= late < _SURELY_LATE
+
+
+def came_late(row: TransactionRow) -> bool:
+    """Whether its claimer has surely found itself late after the insert, and so sent nothing without `is_backed`."""
+    return "inserted_at" in row and row["inserted_at"] - row["begun_at"] >= _SURELY_LATE
 
 
 def insert_many(rows: Iterable[TransactionRow], *, session: ClientSession) -> None:

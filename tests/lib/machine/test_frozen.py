@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from getsmart.machine import repair
+from getsmart.machine import repair, send
 from getsmart.services import tick
 from getsmart.stores import batches, reserves, transactions, wallets
 from tests.crashes import Crashes
@@ -85,7 +85,27 @@ def test_a_claim_that_froze_and_then_died_is_backed_by_who_takes_it_over(
     assert bench.logs() == 1
 
 
-def test_one_that_can_not_be_backed_any_more_is_not_sent(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("seconds", [BEYOND_LEASES, 1200.0], ids=["in time", "too late to be sent"])
+def test_one_that_can_not_be_backed_any_more_is_not_sent(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    """Its dates say that its claimer has sent nothing: whoever takes it over ends it, and gives nothing back."""
+    bench.limit("supply", "15")
+    with monkeypatch.context() as patch:
+        crashes = Crashes(patch)
+        frozen(bench, patch, transactions, "insert", partial(bench.mint, "10"))
+        call = partial(bench.mint, "10", key="frozen")
+        crashes.die("after getsmart.stores.transactions.insert", call, crossing=2)
+    bench.time.advance(seconds)
+    answer = bench.mint("10", key="frozen")
+    assert answer.data["status"] == "failed"
+    assert bench.row(answer)["hold"] == {"name": "supply", "state": "returned", "is_void": True}
+    assert bench.available("supply") == units("5")
+    mended_in_the_end(bench)
+    assert bench.logs() == 1
+
+
+def test_one_of_before_its_insert_was_dated_is_in_doubt(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who takes it over cannot know whether it was sent: unknown, and whatever comes of it, nothing is given back."""
     bench.limit("supply", "15")
     with monkeypatch.context() as patch:
@@ -93,12 +113,31 @@ def test_one_that_can_not_be_backed_any_more_is_not_sent(bench: Bench, monkeypat
         frozen(bench, patch, transactions, "insert", partial(bench.mint, "10"))
         call = partial(bench.mint, "10", key="frozen")
         crashes.die("after getsmart.stores.transactions.insert", call, crossing=2)
+    bench.raw.transactions.update_one({"idempotency_key": "frozen"}, {"$unset": {"inserted_at": "", "begun_at": ""}})
     bench.time.advance(BEYOND_LEASES)
     answer = bench.mint("10", key="frozen")
     assert answer.data["status"] == "unknown"
     assert bench.row(answer)["hold"] == {"name": "supply", "state": "held", "is_void": True}
     bench.settle()
     assert (bench.logs(), bench.available("supply")) == (1, units("5"))
+
+
+@pytest.mark.parametrize("is_erased", [False, True])
+def test_what_a_repair_gave_back_is_not_given_back_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, *, is_erased: bool
+) -> None:
+    """A claim that froze beyond the time in which anything is sent, or until its owner was erased, holds nothing."""
+    before = bench.available("supply")
+
+    def meanwhile() -> None:
+        bench.time.advance(60 if is_erased else 1200)
+        if is_erased:
+            monkeypatch.setattr(send, "_names_somebody", lambda _row: False)
+
+    frozen(bench, monkeypatch, transactions, "insert", meanwhile)
+    assert bench.mint().data["status"] == "failed"
+    assert bench.available("supply") == before
+    mended_in_the_end(bench)
 
 
 @pytest.mark.parametrize(("module", "step"), [(wallets, "hold"), (transactions, "note")])

@@ -32,7 +32,7 @@ def test_a_leak_is_repaired_after_the_quiet_time(bench: Bench, monkeypatch: pyte
     before = bench.available("supply")
     leak(bench, monkeypatch, bench.mint)
     assert bench.available("supply") == before - units("10")
-    bench.time.advance(85)
+    bench.time.advance(95)
     assert repair.repair_leaks() == 0
     assert bench.available("supply") == before - units("10")
     bench.time.advance(6)

@@ -37,6 +37,7 @@ def test_a_move_that_is_not_drawn_is_refused(system: Raw, old: Status, new: Stat
 def test_a_drawn_move_carries_timeline_event_and_reply(system: Raw, old: Status, new: Status) -> None:
     """One update; what it returns is what is stored, less the outbox."""
     row = kept(status=old, metakeep_transaction_id=f"m-{old}-{new}", badge_claim=BADGE, badge_lock=BADGE)
+    row["inserted_at"] = system.transactions.find_one({"_id": row["_id"]})["inserted_at"]  # type: ignore[index]
     moved = transactions.move(row, new, {"attempts": 3})
     stored: Any = system.transactions.find_one({"_id": row["_id"]})
     assert moved is not None
