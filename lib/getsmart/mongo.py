@@ -1,6 +1,7 @@
 """The database connection: one cached client a process, transactions, and int <-> Decimal128."""
 
 import os
+import threading
 from collections.abc import Callable
 from decimal import Decimal
 from functools import cache
@@ -26,6 +27,7 @@ _SERVER_SELECTION_MS = 2_000
 _CONNECT_MS = 2_000
 _OPERATION_MS = 8_000
 _TRANSACTION_SECONDS = 8.0
+_making = threading.Lock()
 
 
 class Meter(CommandListener):
@@ -77,8 +79,13 @@ def _connect(settings: config.DatabaseSettings) -> MongoClient[Document]:
 
 
 def client() -> MongoClient[Document]:
-    """The cached client; connects on first use. Raises Misconfigured unless MONGODB_URI is one."""
-    return _client(os.getpid())
+    """The cached client; connects on first use. Raises Misconfigured unless MONGODB_URI is one.
+
+    One at a time: of two threads that come first at once, `cache` would let each make one, and keep the later. A
+    session of that one would then be refused by a database of the other, for as long as the process lives.
+    """
+    with _making:
+        return _client(os.getpid())
 
 
 def database() -> Database[Document]:
@@ -96,9 +103,9 @@ def database() -> Database[Document]:
 
 
 @cache
-def _database(process_id: int, name: str) -> Database[Document]:
+def _database(_process_id: int, name: str) -> Database[Document]:
     """Made once, as its client is: to make it, with its options, costs a read as much as its log line does."""
-    return _client(process_id).get_database(
+    return client().get_database(
         name,
         codec_options=CodecOptions(tz_aware=True),
         write_concern=WriteConcern("majority"),

@@ -4,6 +4,7 @@ import os
 import socket
 import time as real_time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Inexact
 from types import SimpleNamespace
 from typing import Any
@@ -66,6 +67,24 @@ def test_a_process_has_one_client_until_it_forks(monkeypatch: pytest.MonkeyPatch
     monkeypatch.undo()
     first.close()
     mongo.forget()  # nothing to forget is fine
+
+
+def test_threads_that_come_first_at_once_share_one_client(database_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two would be a database of the one and sessions of the other: each transaction of that process would fail."""
+    point(monkeypatch, database_uri)
+    real, made = mongo._connect, []
+
+    def slow(options: Any) -> Any:
+        real_time.sleep(0.05)
+        made.append(real(options))
+        return made[-1]
+
+    monkeypatch.setattr(mongo, "_connect", slow)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: mongo.database().client, range(8)))
+    assert len(made) == 1
+    assert {id(one) for one in found} == {id(mongo.client())}
+    mongo.transact(lambda session: mongo.database().controls.find_one({}, session=session))
 
 
 def test_the_client_is_made_for_a_function_that_freezes(monkeypatch: pytest.MonkeyPatch) -> None:
