@@ -19,7 +19,7 @@ from getsmart.stores import batches, ledger, reserves, transactions
 from getsmart.stores.reserves import Reserve
 
 # Beyond ACT_SECONDS and the minute that a transaction may stay open; and so long that of a claim which comes after a
-# repair its own two dates tell it (stores/transactions.py), whichever way three clocks differ.
+# repair its own two dates tell it (machine/send.py), whichever way three clocks differ.
 QUIET = timedelta(seconds=100)
 _BATCH = 100
 

@@ -27,6 +27,7 @@ CONSENT_LIFE = timedelta(minutes=10)
 _AGAIN = timedelta(seconds=60)  # until an unknown row without an id is asked about
 CALL_SECONDS = 12.0  # below the claim's lease, so that no twin takes over a call that still runs
 _LONGEST_PAUSE_SECONDS = 60.0
+_SURELY_LATE = timedelta(seconds=reserves.ACT_SECONDS) + reserves.MOST_SKEW
 
 
 def send_new(row: TransactionRow, begun: clock.Begun) -> TransactionRow:
@@ -93,14 +94,32 @@ def _backed(row: TransactionRow) -> TransactionRow:
     about, and a batch's, which takes over what its batch held, are beyond doubt. Of one that surely came late nothing
     has left, whatever its mark says: its claimer would have come by here first.
     """
-    if row.get("is_backed") or "batch_id" in row or transactions.came_in_time(row):
+    if row.get("is_backed") or "batch_id" in row or _came_in_time(row):
         return row
-    if transactions.came_late(row):
+    if _came_late(row):
         row = {**row, "is_in_flight": False}
     name = row["hold"]["name"]
     if not reserves.was_repaired_since(name, row["created_at"]) or reserves.take(name, to_units(row["amount"])):
         return row
     return {**row, "hold": {**row["hold"], "is_void": True}}
+
+
+def _came_in_time(row: TransactionRow) -> bool:
+    """Whether the claim was surely written before any repair could take its reserve for a leak.
+
+    A repair comes QUIET after the taking at the soonest (machine/repair.py), by clocks that may differ; so does the
+    server's from the claimer's. False also where nobody can say: rows of before `inserted_at`, or clocks that differ by
+    more than is assumed.
+    """
+    if "inserted_at" not in row:
+        return False
+    late = row["inserted_at"] - row["begun_at"]
+    return -reserves.MOST_SKEW <= late < _SURELY_LATE
+
+
+def _came_late(row: TransactionRow) -> bool:
+    """Whether its claimer has surely found itself late after the insert, and so sent nothing without `is_backed`."""
+    return "inserted_at" in row and row["inserted_at"] - row["begun_at"] >= _SURELY_LATE
 
 
 def _names_somebody(row: TransactionRow) -> bool:

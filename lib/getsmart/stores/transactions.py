@@ -27,12 +27,10 @@ from getsmart.models import (
 from getsmart.mongo import Document, again, database, to_units
 from getsmart.paging import newest_first
 from getsmart.replies import dump_json, success
-from getsmart.stores import reserves
 
 # How long a row in flight is its sender's alone: what a call to MetaKeep takes at most (machine/send.py), and what the
 # clock of whoever comes next may be ahead of the sender's (stores/reserves.py).
 LEASE_SECONDS = 45
-_SURELY_LATE = timedelta(seconds=reserves.ACT_SECONDS) + reserves.MOST_SKEW
 
 
 class Taken(Exception):
@@ -180,24 +178,6 @@ def insert(row: TransactionRow) -> None:
         if database().transactions.find_one({"_id": row["_id"]}, {"_id": 1}) is None:
             pattern: Mapping[str, Any] = (error.details or {}).get("keyPattern") or {}
             raise Taken(is_badge=any(name.startswith("badge_lock") for name in pattern)) from None
-
-
-def came_in_time(row: TransactionRow) -> bool:
-    """Whether the claim was surely written before any repair could take its reserve for a leak.
-
-    A repair comes QUIET after the taking at the soonest (machine/repair.py), by clocks that may differ; so does the
-    server's from the claimer's. False also where nobody can say: rows of before `inserted_at`, or clocks that differ by
-    more than is assumed.
-    """
-    if "inserted_at" not in row:
-        return False
-    late = row["inserted_at"] - row["begun_at"]
-    return -reserves.MOST_SKEW <= late < _SURELY_LATE
-
-
-def came_late(row: TransactionRow) -> bool:
-    """Whether its claimer has surely found itself late after the insert, and so sent nothing without `is_backed`."""
-    return "inserted_at" in row and row["inserted_at"] - row["begun_at"] >= _SURELY_LATE
 
 
 def insert_many(rows: Iterable[TransactionRow], *, session: ClientSession) -> None:

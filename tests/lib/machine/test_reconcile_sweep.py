@@ -90,6 +90,7 @@ def test_who_slept_through_a_going_back_takes_nothing_away(bench: Bench, monkeyp
     bench.settle()
     bench.provider.private("reorg", depth=1)
     unknown_row(bench)
+    bench.time.advance(5)  # blocks are dated by the second
     on_chain(bench, *[(ZERO, bench.wallet["address"], UNIT)] * 2)
     real, seen = reconcile.read_blocks, []
 
