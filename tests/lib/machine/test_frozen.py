@@ -31,6 +31,16 @@ def frozen(
     return mended
 
 
+def frozen_and_dead(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A claim under the key `frozen`, written after another had its amount, whose call then died; no more is left."""
+    bench.limit("supply", "15")
+    with monkeypatch.context() as patch:
+        crashes = Crashes(patch)
+        frozen(bench, patch, transactions, "insert", partial(bench.mint, "10"))
+        call = partial(bench.mint, "10", key="frozen")
+        crashes.die("after getsmart.stores.transactions.insert", call, crossing=2)
+
+
 def mended_in_the_end(bench: Bench) -> None:
     """Let the repair find what was set aside once too often."""
     bench.settle()
@@ -90,12 +100,7 @@ def test_one_that_can_not_be_backed_any_more_is_not_sent(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, seconds: float
 ) -> None:
     """Its dates say that its claimer has sent nothing: whoever takes it over ends it, and gives nothing back."""
-    bench.limit("supply", "15")
-    with monkeypatch.context() as patch:
-        crashes = Crashes(patch)
-        frozen(bench, patch, transactions, "insert", partial(bench.mint, "10"))
-        call = partial(bench.mint, "10", key="frozen")
-        crashes.die("after getsmart.stores.transactions.insert", call, crossing=2)
+    frozen_and_dead(bench, monkeypatch)
     bench.time.advance(seconds)
     answer = bench.mint("10", key="frozen")
     assert answer.data["status"] == "failed"
@@ -107,12 +112,7 @@ def test_one_that_can_not_be_backed_any_more_is_not_sent(
 
 def test_one_of_before_its_insert_was_dated_is_in_doubt(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who takes it over cannot know whether it was sent: unknown, and whatever comes of it, nothing is given back."""
-    bench.limit("supply", "15")
-    with monkeypatch.context() as patch:
-        crashes = Crashes(patch)
-        frozen(bench, patch, transactions, "insert", partial(bench.mint, "10"))
-        call = partial(bench.mint, "10", key="frozen")
-        crashes.die("after getsmart.stores.transactions.insert", call, crossing=2)
+    frozen_and_dead(bench, monkeypatch)
     bench.raw.transactions.update_one({"idempotency_key": "frozen"}, {"$unset": {"inserted_at": "", "begun_at": ""}})
     bench.time.advance(BEYOND_LEASES)
     answer = bench.mint("10", key="frozen")
