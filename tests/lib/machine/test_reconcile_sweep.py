@@ -18,9 +18,14 @@ def foreign(bench: Bench, count: int) -> list[Row]:
     return on_chain(bench, *((ZERO, bench.wallet["address"], UNIT + number) for number in range(count)))
 
 
+@pytest.fixture(autouse=True)
+def _present(bench: Bench) -> None:
+    """Transfers are mined now: an hour after a row was sent they would not be its own."""
+    bench.catch_up()
+
+
 def test_each_open_break_has_its_turn(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many are older: the newest one's address becomes a wallet, and it is booked there."""
-    bench.catch_up()
     email = f"{unique('later')}@example.com"
     created = bench.app.post("wallets/create", {"owner": {"email": email}}).data
     row: Any = bench.raw.wallets.find_one({"_id": created["wallet_id"]})
