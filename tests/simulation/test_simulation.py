@@ -39,6 +39,16 @@ def test_a_plan_repeats_its_seed(workers: Crew) -> None:
         assert played["trace"] == drawn["trace"]
 
 
+def test_where_nothing_is_planned_nothing_fails(workers: Crew) -> None:
+    """Without faults each command has its reply, however long ago this machine was started."""
+    quiet: dict[str, list[str]] = {"faults": [], "switches": [], "picks": [], "dropped": []}
+    for result in workers.do_all({"seed": 1, "scenario": name, "plan": quiet} for name in SCENARIOS):
+        crossed = {site: count for site, (count, _) in result["sites"].items()}
+        assert not result["violations"], result["violations"]
+        for site, count in crossed.items():
+            assert crossed.get(site.replace("before ", "after ", 1)) == count, (result["scenario"], site)
+
+
 def test_new_seeds_break_no_promise(workers: Crew) -> None:
     """Seeds that nobody has tried before: kills, lost replies, freezes and the rest, and every promise holds."""
     first = int(time.time())
