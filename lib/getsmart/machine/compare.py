@@ -163,10 +163,25 @@ def _look_for_breaks(transfers: Sequence[ChainTransfer], first: int, last: int) 
     """Breaks about Transfers that a reorganisation took away are undone with them."""
     there = {log_key(one.tx_hash, one.log_index) for one in transfers}
     for row in breaks.find_in_blocks(first, last):
-        if row["type"] in _ABOUT_A_LOG and _key(row) not in there and not _is_elsewhere(row):
-            log.event("break.reorganised", break_id=row["_id"])
-            if correct.fall(row, "its block was reorganised away") is None:
-                breaks.change(row, {"due": "fall"})
+        if row["type"] in _ABOUT_A_LOG and _key(row) not in there:
+            look_for_break(row)
+
+
+def look_for_displaced(opened: Sequence[BreakRow]) -> None:
+    """Breaks about Transfers of blocks that were reorganised away, and raised by somebody who slept through that."""
+    about = [row for row in opened if row["type"] in _ABOUT_A_LOG]
+    hashes = progress.remembered() if about else {}
+    for row in about:
+        if hashes.get(row["block_number"], row["block_hash"]) != row["block_hash"]:
+            look_for_break(row)
+
+
+def look_for_break(row: BreakRow) -> None:
+    """Where the Transfer of an open break is now: elsewhere, or gone, and the break with it."""
+    if not _is_elsewhere(row):
+        log.event("break.reorganised", break_id=row["_id"])
+        if correct.fall(row, "its block was reorganised away") is None:
+            breaks.change(row, {"due": "fall"})
 
 
 def _is_elsewhere(row: BreakRow) -> bool:

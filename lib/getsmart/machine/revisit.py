@@ -189,6 +189,7 @@ def _sweep(after: str) -> None:
         for row in onchain.find_unwitnessed(clock.now() - matching.HORIZON, _UNWITNESSED):
             compare.look_for(row)
     found = breaks.find_open(_BATCH, after=after)
+    compare.look_for_displaced(found)
     _hold_against_rows(found)
     is_over = len(found) < _BATCH
     progress.note({"sweep_after": "", "swept_at": clock.now()} if is_over else {"sweep_after": found[-1]["_id"]})

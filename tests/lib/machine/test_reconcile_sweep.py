@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from getsmart.amounts import UNIT
-from getsmart.machine import compare, reconcile, revisit
+from getsmart.machine import compare, discrepancies, reconcile, revisit
 from getsmart.models import EXTERNAL
 from getsmart.stores import onchain
 from tests.chainbook import ZERO, confirmed_row, external, found, on_chain, reconciled, unknown_row
@@ -112,3 +112,32 @@ def test_who_slept_through_a_going_back_takes_nothing_away(bench: Bench, monkeyp
     reconcile.run(60.0)
     assert seen == [2]
     assert bench.raw.sightings.count_documents({}) == 2
+
+
+@pytest.mark.parametrize("is_mined_again", [False, True])
+def test_who_slept_through_a_going_back_leaves_nothing_that_is_gone(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, is_mined_again: bool
+) -> None:
+    """It judged a Transfer and froze; another went back and read on: what it books as it wakes is looked for anew."""
+    (mined,) = on_chain(bench, (ZERO, bench.wallet["address"], UNIT))
+    real = discrepancies.open_break
+
+    def late(*facts: Any, **more: Any) -> Any:
+        monkeypatch.setattr(discrepancies, "open_break", real)
+        bench.provider.private("reorg", depth=1)
+        bench.time.advance(61)
+        on_chain(bench, (ZERO, bench.wallet["address"], 2 * UNIT))
+        if is_mined_again:
+            bench.provider.private("remine", tx_hash=mined["tx_hash"])
+        reconciled()
+        return real(*facts, **more)
+
+    monkeypatch.setattr(discrepancies, "open_break", late)
+    reconcile.run(60.0)
+    assert len(found(bench)["missing_in_ledger"]) == 2
+    bench.time.advance(31)
+    reconcile.run(60.0)
+    amounts = [row["amount"] for row in found(bench)["missing_in_ledger"]]
+    assert amounts == [str(2 * UNIT), str(UNIT)][: 1 + is_mined_again]
+    assert external(bench) == 0
+    bench.audit_of_books()
