@@ -14,7 +14,7 @@ from tests.simulation.checkers import Check, is_at_rest
 from tests.simulation.facts import WITH_OUTBOX, Facts, gather
 from tests.simulation.plan import Plan
 from tests.simulation.scenarios import LONG_REST_SECONDS, SCENARIOS, Scenario
-from tests.simulation.scheduler import Stuck
+from tests.simulation.scheduler import Process, Stuck
 from tests.simulation.stages import STAGES
 from tests.simulation.world import Row, World
 
@@ -180,16 +180,19 @@ class Watch:
     def __init__(self, world: World, cast: Cast) -> None:
         self._world, self._cast = world, cast
         self._known: dict[str, Row] = {}
+        self._holders: dict[str, Process | None] = {}
         self.seen_wrong: list[str] = []
         self.look("endpoints")
 
-    def look(self, collection: str, skew_seconds: float = 0.0) -> None:
-        """After a write was committed by a process whose clock is so wrong."""
+    def look(self, collection: str, process: Process | None = None) -> None:
+        """After a write was committed by a process, or by the simulation."""
         if collection in ("transactions", "commitTransaction"):
             for row in self._world.raw.transactions.find({}, dict.fromkeys(_WATCHED, 1)):
                 before = self._known.get(row["_id"])
                 if before is not None and before != row:
-                    self.seen_wrong += self._changed(before, row, skew_seconds)
+                    self.seen_wrong += self._changed(before, row, process)
+                if before is None or row["lease_until"] > before["lease_until"]:
+                    self._holders[row["_id"]] = process
                 self._known[row["_id"]] = row
         if collection in ("inbound_events", "commitTransaction"):
             self.seen_wrong += self._marks()
@@ -205,7 +208,7 @@ class Watch:
             known = waiting | {row["_id"] for row in raw.events.find({}, {"_id": 1})}
             before.update(dict.fromkeys(new, known))
 
-    def _changed(self, before: Row, row: Row, skew_seconds: float) -> Iterator[str]:
+    def _changed(self, before: Row, row: Row, process: Process | None) -> Iterator[str]:
         """I4, and I1's rule that a claim is taken over once its holder's time is over."""
         old, new = before["timeline"], row["timeline"]
         if new[: len(old)] != old or row["status"] != new[-1]["status"]:
@@ -213,7 +216,9 @@ class Watch:
         if len(new) > len(old) and is_final(old[-1]["status"]):
             yield f"I4: {row['_id']} was {old[-1]['status']} and moved on"
         left = (before["lease_until"] - self._world.scheduler.true_now()).total_seconds()
-        if row["lease_until"] > before["lease_until"] and left > skew_seconds + 0.01:
+        is_renewed = process is not None and process is self._holders.get(row["_id"])
+        skew_seconds = process.skew_seconds if process else 0.0
+        if row["lease_until"] > before["lease_until"] and not is_renewed and left > skew_seconds + 0.01:
             yield f"I1: {row['_id']} was taken over {left:.0f} s before its lease ended"
 
     def _marks(self) -> Iterator[str]:

@@ -73,7 +73,7 @@ class Wire:
         self._pending: dict[int, tuple[dict[str, Any], Boundary, Fault | None]] = {}
         self._outage = Outage(scheduler)
         self.written: set[str] = set()  # collections that anybody wrote to
-        self.watch: Callable[[str, float], None] | None = None  # told of each write: collection, and who is how wrong
+        self.watch: Callable[[str, Process | None], None] | None = None  # told of each write: collection, and whose
         driver.sendall = self._send  # type: ignore[assignment]
         driver.receive_message = self._take  # type: ignore[assignment]
 
@@ -127,7 +127,7 @@ class Wire:
         if self.watch is not None and boundary.writes and _is_committed(command):
             actor = self._scheduler.current
             with self._scheduler.aside():
-                self.watch(boundary.what.split()[-1], actor.process.skew_seconds if actor else 0.0)
+                self.watch(boundary.what.split()[-1], actor.process if actor else None)
         fault = self._scheduler.cross(boundary._replace(phase="after"))
         if fault is not None:
             raise TimeoutError("simulated") if fault.value == "timeout" else ConnectionResetError("simulated")

@@ -138,10 +138,9 @@ def _again(claim: Claim, row: TransactionRow, recovery: dict[str, Any]) -> Accep
     if "reply" in row:
         return _answer(row, is_replay=True)
     refuse(recovery)
-    leased = transactions.take_lease(row)
-    if leased is None:
+    if transactions.is_leased(row):
         raise IdempotencyInProgress
-    return _concluded(resend(leased))  # without a reply it is queued: every move stores one
+    return _concluded(resend(row))  # without a reply it is queued: every move stores one
 
 
 def _concluded(row: TransactionRow) -> Accepted:

@@ -169,7 +169,7 @@ def _look_for_breaks(transfers: Sequence[ChainTransfer], first: int, last: int) 
 
 def look_for_displaced(opened: Sequence[BreakRow]) -> None:
     """Breaks about Transfers of blocks that were reorganised away, and raised by somebody who slept through that."""
-    about = [row for row in opened if row["type"] in _ABOUT_A_LOG]
+    about = [row for row in opened if row["type"] in _ABOUT_A_LOG and "block_hash" in row]
     hashes = progress.remembered() if about else {}
     for row in about:
         if hashes.get(row["block_number"], row["block_hash"]) != row["block_hash"]:

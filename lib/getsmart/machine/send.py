@@ -62,7 +62,9 @@ def send(row: TransactionRow, begun: clock.Begun) -> TransactionRow:
 def resend(row: TransactionRow, recovery: Mapping[str, Any] | None = None) -> TransactionRow:
     """Send a queued row whose last call died or was put off; within the horizon, and marked first.
 
-    `recovery` is what is known of the last restore, which may have taken the mark of a row away.
+    The mark is the lease as well: of a caller's retry and the tick, and of two of either, one gets it, by the row's
+    version; the others wait for that one's call. `recovery` is what is known of the last restore, which may have taken
+    the mark of a row away.
     """
     if "is_held_back" in row or (recovery and recovery.get("is_overshadowed") and _has_left(row, recovery)):
         return _hold_back(row)
@@ -74,6 +76,7 @@ def resend(row: TransactionRow, recovery: Mapping[str, Any] | None = None) -> Tr
         return _end_nameless(row)
     if "is_void" in row["hold"]:
         return _give_up(row, "what it held was given away")
+    lease_until = clock.now() + timedelta(seconds=transactions.LEASE_SECONDS)
     marked = transactions.note(
         row,
         {
@@ -81,7 +84,8 @@ def resend(row: TransactionRow, recovery: Mapping[str, Any] | None = None) -> Tr
             "is_ambiguous": row["is_ambiguous"] or row["is_in_flight"],
             "is_in_flight": True,
             "is_backed": True,
-            "due_at": clock.now() + timedelta(seconds=transactions.LEASE_SECONDS),
+            "lease_until": lease_until,
+            "due_at": lease_until,
         },
     )
     return send(marked, begun) if marked else _current(row)

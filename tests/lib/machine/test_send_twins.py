@@ -8,7 +8,9 @@ import pytest
 from getsmart import clock, config
 from getsmart.machine import send
 from getsmart.metakeep import client, protocol
+from getsmart.services import tick
 from getsmart.stores import transactions
+from tests.crashes import Crashes
 from tests.money import BEYOND_LEASES, MINT_PATH, Bench, in_parallel
 from tests.support import unique
 from tests.wire import Wire, reply, wait_until
@@ -33,6 +35,28 @@ def test_while_the_first_call_waits_its_twin_is_told_to_wait(bench: Bench) -> No
     assert int(twin.headers["Retry-After"]) >= 1
     assert first.data["status"] == "submitted"
     assert bench.mint(key=key).text == first.text
+    bench.settle()
+    assert bench.logs() == 1
+    bench.audit()
+
+
+def test_while_the_ticks_call_waits_a_retry_is_told_to_wait(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tick sends what a dead call left: whoever repeats that call just then asks MetaKeep nothing."""
+    key = unique("key")
+    Crashes(monkeypatch).die("before getsmart.metakeep.client.call", partial(bench.mint, key=key))
+    bench.time.advance(BEYOND_LEASES)
+    bench.provider.fault(MINT_PATH, "hold")
+
+    def retry() -> Any:
+        wait_until(lambda: bench.provider.read("faults")["held"])
+        try:
+            return bench.mint(key=key)
+        finally:
+            bench.provider.clear()
+
+    _, twin = in_parallel([tick.run, retry])
+    assert twin.code == "idempotency_in_progress"
+    assert bench.mint(key=key).data["status"] == "submitted"
     bench.settle()
     assert bench.logs() == 1
     bench.audit()
