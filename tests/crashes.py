@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from getsmart import chain
-from getsmart.machine import airdrop, conclude, correct, exchange
+from getsmart.machine import airdrop, conclude, correct, exchange, repair
 from getsmart.metakeep import client
 from getsmart.outbound.post import Line
 from getsmart.stores import (
@@ -26,7 +26,7 @@ from getsmart.stores import (
     reserves,
     transactions,
 )
-from tests.money import Killed
+from tests.money import QUIET, Bench, Killed
 
 STEPS: list[tuple[ModuleType | type, str]] = [
     (reserves, "take"),
@@ -139,3 +139,20 @@ class Crashes:
             if self._is_dead or (boundary == self._armed and not self._left):
                 self._is_dead = True  # its other threads end with it
                 raise Killed(boundary)
+
+
+def frozen(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, module: Any, name: str, meanwhile: Callable[[], Any] = tuple
+) -> list[int]:
+    """The next call of this step comes after a repair, and after `meanwhile`; how many reserves were mended then."""
+    real, mended = getattr(module, name), []
+
+    def late(*arguments: Any, **options: Any) -> Any:
+        monkeypatch.setattr(module, name, real)
+        bench.time.advance(QUIET)
+        mended.append(repair.repair_leaks())
+        meanwhile()
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(module, name, late)
+    return mended

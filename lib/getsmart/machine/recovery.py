@@ -107,5 +107,5 @@ def hold_back(row: TransactionRow, lost: "list[BreakRow]") -> TransactionRow:
     open_break("ambiguous", f"ambiguous:{row['_id']}", str(to_units(row["amount"])), facts, due=None)
     if row["status"] != "queued":
         return row
-    moved = transactions.move(row, "unknown", {"is_in_flight": False, "is_ambiguous": True})
+    moved = transactions.move(row, "unknown", {"is_in_flight": False, "is_ambiguous": True, "hold": row["hold"]})
     return moved or transactions.find(row["_id"], None) or row

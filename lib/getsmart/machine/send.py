@@ -66,10 +66,10 @@ def resend(row: TransactionRow, recovery: Mapping[str, Any] | None = None) -> Tr
     version; the others wait for that one's call. `recovery` is what is known of the last restore, which may have taken
     the mark of a row away.
     """
-    if "is_held_back" in row or (recovery and recovery.get("is_overshadowed") and _has_left(row, recovery)):
-        return _hold_back(row)
     begun, started = clock.begin(), row.get("send_started_at")
     row = _backed(row)  # first of all: however it ends, what it does not hold must not be given back
+    if "is_held_back" in row or (recovery and recovery.get("is_overshadowed") and _has_left(row, recovery)):
+        return _hold_back(row)
     if started is not None and clock.now() - started > HORIZON:
         return _give_up(row, "the horizon for sending again has passed")
     if not row.get("is_backed") and "batch_id" not in row and not _names_somebody(row):

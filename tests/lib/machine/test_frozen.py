@@ -1,6 +1,5 @@
 """A process that freezes between its look at the clock and its act, and wakes after a repair: nothing comes twice."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -9,26 +8,9 @@ import pytest
 from getsmart.machine import repair, send
 from getsmart.services import tick
 from getsmart.stores import batches, reserves, transactions, wallets
-from tests.crashes import Crashes
+from tests.crashes import Crashes, frozen
 from tests.money import BEYOND_LEASES, MINT_PATH, QUIET, Bench, units
 from tests.support import Answer, unique
-
-
-def frozen(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, module: Any, name: str, meanwhile: Callable[[], Any] = tuple
-) -> list[int]:
-    """The next call of this step comes after a repair, and after `meanwhile`; how many reserves were mended then."""
-    real, mended = getattr(module, name), []
-
-    def late(*arguments: Any, **options: Any) -> Any:
-        monkeypatch.setattr(module, name, real)
-        bench.time.advance(QUIET)
-        mended.append(repair.repair_leaks())
-        meanwhile()
-        return real(*arguments, **options)
-
-    monkeypatch.setattr(module, name, late)
-    return mended
 
 
 def frozen_and_dead(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

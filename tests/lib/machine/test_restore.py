@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,10 +14,11 @@ from getsmart.amounts import UNIT
 from getsmart.machine import reconcile
 from getsmart.models import TREASURY
 from getsmart.services import tick
-from getsmart.stores import controls, progress
+from getsmart.stores import controls, progress, transactions
 from ops import recovery, resolve
 from ops.verification import verify
 from tests.chainbook import found
+from tests.crashes import frozen
 from tests.money import MINT_PATH, Bench, Row, in_parallel
 from tests.restoring import put_back, taken
 from tests.support import Answer, unique
@@ -235,6 +237,28 @@ def test_what_metakeep_may_have_forgotten_is_not_asked_for_again(shadowed: Bench
     assert found(bench) == {}
     assert bench.logs() == 1
     bench.audit()
+
+
+@pytest.mark.parametrize("is_left", [True, False])
+def test_what_froze_and_is_held_back_holds_its_amount(
+    shadowed: Bench, key: Callable[[str], str], monkeypatch: pytest.MonkeyPatch, is_left: bool
+) -> None:
+    """A repair took its amount for a leak: it is set aside once more, or where that is not left never given back."""
+    bench = shadowed
+    if not is_left:
+        bench.limit("supply", "3")
+    before = bench.available("supply")
+    frozen(bench, monkeypatch, transactions, "insert", tuple if is_left else partial(bench.mint, "1"))
+    answer = bench.mint("3", key=key("lost"))
+    assert answer.data["status"] == "unknown"
+    bench.time.advance(16 * 60)
+    assert bench.available("supply") == before - (3 * UNIT if is_left else UNIT)
+    statement = "statement=the caller says that this was a new order"
+    assert resolve.main([answer.data["transaction_id"], "--to", "cancelled", "--evidence", statement]) == 0
+    assert bench.available("supply") == before - (0 if is_left else UNIT)
+    bench.time.advance(61)
+    tick.run()
+    bench.audit_of_books()
 
 
 def test_another_order_goes_its_way(shadowed: Bench) -> None:
