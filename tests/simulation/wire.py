@@ -96,11 +96,9 @@ class Wire:
         name = next(iter(command))
         if name in _PLAIN_WRITES:
             self.written.add(command[name])
-        if _with_clock(command, self._scheduler.true_now()):
-            message = _write(request_id, command)
         actor = self._scheduler.current
         if actor is None:
-            return message
+            return self._dated(request_id, command, message)
         boundary = Boundary("database", _what(name, command), caller_of(), "before")
         fault = self._outage.meet(self._scheduler.cross(boundary), "refuse")
         if fault is not None and fault.value == "WriteConflict" and command.get("autocommit") is not False:
@@ -113,7 +111,11 @@ class Wire:
         if fault is not None:
             return b""
         self._track(actor, name, command)
-        return message
+        return self._dated(request_id, command, message)
+
+    def _dated(self, request_id: int, command: dict[str, Any], message: bytes) -> bytes:
+        """The message, with the moment at which it gets there where the server would read its clock."""
+        return _write(request_id, command) if _with_clock(command, self._scheduler.true_now()) else message
 
     def _take(self, connection: Any, request_id: int | None, most: int = 0) -> _OpMsg:
         known = self._pending.pop(request_id, None) if request_id is not None else None
