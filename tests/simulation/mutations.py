@@ -174,8 +174,8 @@ def _other_bytes(real: Any) -> Replacement:
     )
 
 
-def _lease_ignored(_real: Any) -> Replacement:
-    return lambda _row: False
+def _lease_ignored(real: Any) -> Replacement:
+    return lambda row: real({**row, "lease_until": row["created_at"]})
 
 
 def _lease_not_taken(real: Any) -> Replacement:
@@ -265,7 +265,7 @@ DEFECTS: dict[str, Defect] = {
     "rewritten": Defect("a timeline is rewritten", ("fated",), ((settle, "wait", _rewritten),)),
     "forgotten": Defect("nobody looks again", ("fated",), ((settle, "wait", _forgotten),)),
     "other_bytes": Defect("a repeated reply differs", _MONEY, ((claim, "_answer", _other_bytes),)),
-    "lease_ignored": Defect("a claim taken too early", ("mint",), ((transactions, "is_leased", _lease_ignored),)),
+    "lease_ignored": Defect("a claim taken too early", ("mint",), ((transactions, "take_lease", _lease_ignored),)),
     "lease_not_taken": Defect(
         "sent beside the tick's call",
         ("mint",),

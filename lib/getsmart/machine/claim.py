@@ -138,9 +138,10 @@ def _again(claim: Claim, row: TransactionRow, recovery: dict[str, Any]) -> Accep
     if "reply" in row:
         return _answer(row, is_replay=True)
     refuse(recovery)
-    if transactions.is_leased(row):
+    leased = transactions.take_lease(row)
+    if leased is None:
         raise IdempotencyInProgress
-    return _concluded(resend(row))  # without a reply it is queued: every move stores one
+    return _concluded(resend(leased))  # without a reply it is queued: every move stores one
 
 
 def _concluded(row: TransactionRow) -> Accepted:

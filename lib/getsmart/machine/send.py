@@ -62,9 +62,9 @@ def send(row: TransactionRow, begun: clock.Begun) -> TransactionRow:
 def resend(row: TransactionRow, recovery: Mapping[str, Any] | None = None) -> TransactionRow:
     """Send a queued row whose last call died or was put off; within the horizon, and marked first.
 
-    The mark is the lease as well: of a caller's retry and the tick, and of two of either, one gets it, by the row's
-    version; the others wait for that one's call. `recovery` is what is known of the last restore, which may have taken
-    the mark of a row away.
+    The mark takes the lease, or renews it: of a caller's retry and the tick one gets it, by the row's version, and the
+    other waits for that one's call. `recovery` is what is known of the last restore, which may have taken the mark of a
+    row away.
     """
     begun, started = clock.begin(), row.get("send_started_at")
     row = _backed(row)  # first of all: however it ends, what it does not hold must not be given back

@@ -1,7 +1,7 @@
 """Every query on transactions; the only place where a status changes."""
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple, cast
 
 from pymongo.client_session import ClientSession
@@ -300,6 +300,9 @@ def note(
     return noted if done.modified_count else None
 
 
-def is_leased(row: TransactionRow) -> bool:
-    """Whether somebody may still be sending this row: who claimed it, or whoever marked it since."""
-    return row["lease_until"] > clock.now()
+def take_lease(row: TransactionRow) -> TransactionRow | None:
+    """Take over a claim whose holder died; None when its lease still runs or somebody else was faster."""
+    at = clock.now()
+    if row["lease_until"] > at:
+        return None
+    return note(row, {"lease_until": at + timedelta(seconds=LEASE_SECONDS)})

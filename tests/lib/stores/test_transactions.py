@@ -228,10 +228,15 @@ def test_a_recent_return_is_seen(system: Raw) -> None:
     assert not transactions.was_returned_since("treasury", at - timedelta(seconds=1))
 
 
-def test_a_lease_runs_out(system: Raw) -> None:
-    """It runs from the claim on, and is over at its moment."""
-    assert transactions.is_leased(kept())
-    assert not transactions.is_leased(kept(lease_until=clock.now()))
+def test_a_lease_is_taken_over_once(system: Raw) -> None:
+    """Not while it runs, and by one only."""
+    row = kept()
+    assert transactions.take_lease(row) is None
+    row = kept(lease_until=clock.now())
+    leased = transactions.take_lease(row)
+    assert leased is not None
+    assert leased["lease_until"] > clock.now()
+    assert transactions.take_lease(row) is None
 
 
 @pytest.mark.parametrize(
