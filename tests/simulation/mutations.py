@@ -179,9 +179,10 @@ def _lease_ignored(real: Any) -> Replacement:
 
 
 def _lease_not_taken(real: Any) -> Replacement:
-    def note(row: Any, changes: Any, **more: Any) -> Any:
+    def note(row: Any, changes: Any, *, is_conclusion: bool = False, gone: Any = ()) -> Any:
         is_mark = changes.get("is_in_flight", False)
-        return real(row, {name: changes[name] for name in changes if not (is_mark and name == "lease_until")}, **more)
+        kept = {name: changes[name] for name in changes if not (is_mark and name == "lease_until")}
+        return real(row, kept, is_conclusion=is_conclusion, gone=gone)
 
     return note
 
