@@ -164,7 +164,7 @@ def _look_for_breaks(transfers: Sequence[ChainTransfer], first: int, last: int) 
     there = {log_key(one.tx_hash, one.log_index) for one in transfers}
     for row in breaks.find_in_blocks(first, last):
         if row["type"] in _ABOUT_A_LOG and _key(row) not in there:
-            look_for_break(row)
+            _look_for_break(row)
 
 
 def look_for_displaced(opened: Sequence[BreakRow]) -> None:
@@ -173,10 +173,10 @@ def look_for_displaced(opened: Sequence[BreakRow]) -> None:
     hashes = progress.remembered() if about else {}
     for row in about:
         if hashes.get(row["block_number"], row["block_hash"]) != row["block_hash"]:
-            look_for_break(row)
+            _look_for_break(row)
 
 
-def look_for_break(row: BreakRow) -> None:
+def _look_for_break(row: BreakRow) -> None:
     """Where the Transfer of an open break is now: elsewhere, or gone, and the break with it."""
     if not _is_elsewhere(row):
         log.event("break.reorganised", break_id=row["_id"])
