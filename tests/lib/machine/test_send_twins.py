@@ -18,19 +18,22 @@ from tests.wire import Wire, reply, wait_until
 SUPPLY = "supply"
 
 
+def minted_beside(bench: Bench, key: str, later: float = 0) -> Any:
+    """The same mint, so many seconds after another call of MetaKeep is under way, which then goes on."""
+    wait_until(lambda: bench.provider.read("faults")["held"])
+    bench.time.advance(later)
+    try:
+        return bench.mint(key=key)
+    finally:
+        bench.provider.clear()
+
+
 def test_while_the_first_call_waits_its_twin_is_told_to_wait(bench: Bench) -> None:
     """409 with Retry-After until the first call has its end; then its very bytes."""
     key = unique("key")
     bench.provider.fault(MINT_PATH, "hold")
 
-    def second() -> Any:
-        wait_until(lambda: bench.provider.read("faults")["held"])
-        try:
-            return bench.mint(key=key)
-        finally:
-            bench.provider.clear()
-
-    first, twin = in_parallel([partial(bench.mint, key=key), second])
+    first, twin = in_parallel([partial(bench.mint, key=key), partial(minted_beside, bench, key)])
     assert (twin.status, twin.code) == (409, "idempotency_in_progress")
     assert int(twin.headers["Retry-After"]) >= 1
     assert first.data["status"] == "submitted"
@@ -47,14 +50,7 @@ def test_while_the_ticks_call_waits_a_retry_is_told_to_wait(bench: Bench, monkey
     bench.time.advance(BEYOND_LEASES)
     bench.provider.fault(MINT_PATH, "hold")
 
-    def retry() -> Any:
-        wait_until(lambda: bench.provider.read("faults")["held"])
-        try:
-            return bench.mint(key=key)
-        finally:
-            bench.provider.clear()
-
-    _, twin = in_parallel([tick.run, retry])
+    _, twin = in_parallel([tick.run, partial(minted_beside, bench, key)])
     assert twin.code == "idempotency_in_progress"
     assert bench.mint(key=key).data["status"] == "submitted"
     bench.settle()
@@ -67,15 +63,7 @@ def test_a_twin_that_takes_over_a_slow_call_gets_the_same_id(bench: Bench) -> No
     key = unique("key")
     bench.provider.fault(MINT_PATH, "hold")
 
-    def second() -> Any:
-        wait_until(lambda: bench.provider.read("faults")["held"])
-        bench.time.advance(BEYOND_LEASES)
-        try:
-            return bench.mint(key=key)
-        finally:
-            bench.provider.clear()
-
-    first, twin = in_parallel([partial(bench.mint, key=key), second])
+    first, twin = in_parallel([partial(bench.mint, key=key), partial(minted_beside, bench, key, BEYOND_LEASES)])
     assert (first.status, twin.status) == (202, 202)
     assert first.text == twin.text == bench.mint(key=key).text
     bench.settle()
