@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from getsmart.amounts import MAX_SUPPLY
@@ -17,6 +17,7 @@ _READ = (
     *("events", "deliveries", "endpoints", "ceilings", "api_keys", "breaks", "corrections"),
 )
 WITH_OUTBOX = ("transactions", "wallets", "batches", "endpoints")
+_LATE = timedelta(seconds=60)  # between a reserve and its claim: a repair comes after 100 s, by clocks 30 s apart
 FROM_GENESIS = 2  # the first block after the one that deploys the contract
 
 
@@ -90,6 +91,19 @@ class Facts:
             expected = self.posted.get(name, 0) - self.held.get(name, 0)
             found[name] = (to_units(account["available"]), expected)
         return found
+
+    def unbacked(self, name: str) -> int:
+        """What rows of this reserve hold that came so late that a repair may have been first, and nobody sent since."""
+        late = [
+            row
+            for row in self.transactions
+            if row["status"] == "queued"
+            and row["hold"] == {"name": name, "state": "held"}
+            and "is_backed" not in row
+            and "inserted_at" in row
+            and row["inserted_at"] - row["begun_at"] > _LATE
+        ]
+        return sum(to_units(row["amount"]) for row in late)
 
     def events_of(self, **named: str) -> list[Row]:
         """The numbered events whose object has these values, in sequence."""
