@@ -301,8 +301,12 @@ def note(
 
 
 def take_lease(row: TransactionRow) -> TransactionRow | None:
-    """Take over a claim whose holder died; None when its lease still runs or somebody else was faster."""
+    """Take over a claim whose holder died; None when its lease still runs or somebody else was faster.
+
+    The tick leaves the row alone for as long: what is leased is not due.
+    """
     at = clock.now()
     if row["lease_until"] > at:
         return None
-    return note(row, {"lease_until": at + timedelta(seconds=LEASE_SECONDS)})
+    lease_until = at + timedelta(seconds=LEASE_SECONDS)
+    return note(row, {"lease_until": lease_until, "due_at": lease_until})

@@ -119,6 +119,20 @@ def test_a_take_over_is_leased_too(bench: Bench, crashes: Crashes) -> None:
     all_is_well(bench, {key: "take-over"})
 
 
+def test_who_takes_over_and_dies_before_the_mark_is_waited_for(bench: Bench, crashes: Crashes) -> None:
+    """From the lease on the row is this call's, for the tick as well: it is not due before that lease is over."""
+    key = unique("key")
+    crashes.die("before getsmart.metakeep.client.call", partial(bench.mint, key=key))
+    bench.time.advance(BEYOND_LEASES)
+    crashes.die("after getsmart.stores.transactions.note", partial(bench.mint, key=key))
+    sent = bench.mark()
+    tick.run()
+    assert bench.calls(MINT_PATH, sent) == []
+    bench.time.advance(BEYOND_LEASES)
+    tick.run()
+    all_is_well(bench, {key: "take-over"})
+
+
 def test_only_one_takes_a_dead_claim_over(bench: Bench, crashes: Crashes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two retries that both saw the lease end: the row's version decides."""
     key = unique("key")

@@ -29,7 +29,8 @@ def test_in_sequence_each_once_and_signed(app: Client, system: Raw, receiver: Re
     """More than are read at a time; each is the event as the log shows it."""
     made = subscribe(app, receiver.url)
     happen(system, 220)
-    post()
+    for _ in range(6):  # a pass takes what five seconds of it allow, which on a busy machine is not all
+        post()
     assert receiver.sequences == list(range(1, 221))
     assert set(statuses(app)) == {"delivered"}
     logged = app.get("webhooks/events", "limit=200").data["items"]
