@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 
+from getsmart.stores import controls
 from local import bluegreen
 from ops.functions import ROOT
 from tests import past
 from tests.bluegreen import Load, Town, town, version
 from tests.migrating import AFTER, NEWEST, NEXT, PAIR, Raw, project
+from tests.wire import wait_until
 
 pytestmark = pytest.mark.timeout(600)
 RULES = {"fewest_calls": 8, "watch_seconds": 1, "slower_times": 6}
@@ -25,6 +27,12 @@ def migrate(system: Town, root: Path, *words: str) -> "subprocess.CompletedProce
     command = [sys.executable, "-m", "tests.migrating", str(root), "0", "kill", *words]
     where = ["--env", str(system.both.folder / bluegreen.VARIABLES)]
     return subprocess.run([*command, *where], cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
+
+
+def controls_say(raw: Raw, colour: str) -> str:
+    """The version that a colour said last to run."""
+    row = raw.controls.find_one({"_id": controls.COLOUR}) or {}
+    return str(row["seen"][colour]["version"])
 
 
 def applied(done: "subprocess.CompletedProcess[str]") -> str:
@@ -133,6 +141,7 @@ def test_a_pair_from_beginning_to_end_under_load(tmp_path: Path) -> None:
             assert promoted.returncode == 0, promoted.stdout + promoted.stderr
             refuses(migrate(system, root, "up", "--contract"), "deploy such a version to it, too (./doit deploy")
             system.both.replace("blue", newer, APP_VERSION="2")
+            wait_until(lambda: controls_say(raw, "blue") == "2")  # its first tick tells what it runs
             said += applied(migrate(system, root, "up", "--contract"))
             old_code_gets_no_calls(system)
             system.both.replace("blue", newer, APP_VERSION="2")
