@@ -47,16 +47,25 @@ def main(arguments: list[str]) -> int:
 
 
 def _run_all(workers: Crew, jobs: list[Job], summary: "Summary", *, is_alone: bool) -> None:
-    """These, and then the runs that aim at the boundaries that met nothing, until there is none left."""
+    """These, then the runs that aim at the boundaries that met nothing, until there is none left.
+
+    What failed is told at once and shrunk last: that takes minutes, and the workers.
+    """
     targets = Targets()
+    failed: list[tuple[Job, Result]] = []
     while jobs:
-        for result in workers.do_all(jobs):
+        for job, result in zip(jobs, workers.do_all(jobs), strict=True):
             summary.add(result)
             targets.note(result)
-            if is_alone or (result["violations"] and len(summary.failed) <= _MOST_SHOWN):
-                show(workers, result)
+            if result["violations"] and len(failed) < _MOST_SHOWN:
+                failed.append((job, result))
+                show(result)
+            elif is_alone:
+                show(result)
         jobs = [] if is_alone else targets.take()
         summary.aimed += len(jobs)
+    for job, result in failed:
+        show_shrunk(workers, job, result)
 
 
 def _mutate(options: argparse.Namespace) -> int:
@@ -150,31 +159,31 @@ class Summary:
         )
 
 
-def show(workers: Crew, result: Result) -> None:
-    """A run as a person wants to see it; where it broke a promise, the shrunk schedule."""
-    seed, scenario = result["seed"], result["scenario"]
-    print(f"\nseed {seed}, scenario {scenario}, {result['crossings']} crossings, trace {result['trace']}")
+def show(result: Result) -> None:
+    """A run as a person wants to see it."""
+    of = f"seed {result['seed']}, scenario {result['scenario']}"
+    print(f"\n{of}, {result['crossings']} crossings, trace {result['trace']}")
     for sentence in result["violations"] or ["every promise held"]:
-        print(f"  {sentence}")
-    if not result["violations"] or not result["plan"]:
+        print(f"  {sentence}", flush=True)
+
+
+def show_shrunk(workers: Crew, job: Job, failed: Result) -> None:
+    """The schedule of a run that failed, made small, with its story and the command that repeats it."""
+    seed, scenario = failed["seed"], failed["scenario"]
+    if not failed["plan"]:
         return
 
-    try:
-        _show_shrunk(workers, result)
-    except WorkerFailed as failed:
-        print(f"  not shrunk: {failed}")
-
-
-def _show_shrunk(workers: Crew, result: Result) -> None:
-    seed, scenario = result["seed"], result["scenario"]
-
     def runs(plan: dict[str, Any]) -> list[str]:
-        again: list[str] = workers.do({"seed": seed, "scenario": scenario, "plan": plan})["violations"]
+        again: list[str] = workers.do({**job, "scenario": scenario, "plan": plan})["violations"]
         return again
 
-    small = shrink(result["plan"], result["violations"], result["actors"], runs)
-    last = workers.do({"seed": seed, "scenario": scenario, "plan": small})
-    print("shrunk to", json.dumps(small))
+    try:
+        small = shrink(failed["plan"], failed["violations"], failed["actors"], runs)
+        last = workers.do({**job, "scenario": scenario, "plan": small})
+    except WorkerFailed as ended:
+        print(f"\nseed {seed} was not shrunk: {ended}")
+        return
+    print(f"\nseed {seed} shrunk to", json.dumps(small))
     for line in (*last["story"], *last["violations"]):
         print(f"  {line}")
     print(f"again: ./doit simulate --seed {seed} --scenario {scenario} --plan {shlex.quote(json.dumps(small))}")
