@@ -13,6 +13,7 @@ from getsmart.mongo import to_decimal
 from getsmart.stores import ledger, reserves, transactions
 from tests.money import Bench, Row
 from tests.rows import make_row
+from tests.support import unique
 
 ZERO = "0x" + "0" * 40
 OUTSIDE = "0x" + "e5" * 20
@@ -30,6 +31,14 @@ def on_chain(bench: Bench, *movements: tuple[str, str, int]) -> list[Row]:
         mined += answer.json()["transfers"]
     assert not any(one["failure"] for one in mined), mined
     return mined
+
+
+def stranger(bench: Bench) -> Row:
+    """The row of a wallet that nobody has created yet."""
+    created = bench.app.post("wallets/create", {"owner": {"email": f"{unique('later')}@example.com"}}).data
+    row: Row = bench.raw.wallets.find_one({"_id": created["wallet_id"]})
+    bench.raw.wallets.delete_one({"_id": row["_id"]})
+    return row
 
 
 def minted_row(bench: Bench, units: int = UNIT, wallet: Row | None = None, **changes: Any) -> TransactionRow:

@@ -27,6 +27,12 @@ BREAK_TYPES: tuple[BreakType, ...] = (
 )
 
 
+RECONCILIATION = "reconciliation"
+"""Who closes a break that no person did."""
+NOTHING_MOVED = "nothing of ours moved"
+"""Why it closes a Transfer between strangers."""
+
+
 class Leg(NamedTuple):
     """One movement between two ledger accounts."""
 

@@ -10,7 +10,7 @@ from typing import Any
 from pymongo.client_session import ClientSession
 
 from getsmart import clock, log
-from getsmart.breaks import BreakRow, CorrectionRow, Leg
+from getsmart.breaks import RECONCILIATION, BreakRow, CorrectionRow, Leg
 from getsmart.errors import DatabaseUnavailable
 from getsmart.models import ISSUANCE, SUPPLY, TREASURY
 from getsmart.mongo import to_decimal, transact
@@ -42,7 +42,7 @@ def stand(row: BreakRow, legs: Sequence[Leg], *, also: Write = _nothing_more) ->
 def fall(row: BreakRow, why: str, *, also: Write = _nothing_more) -> BreakRow | None:
     """Undo what the break booked and close it, together with what `also` writes; None as above."""
     undone = [Leg(*leg).back() for leg in reversed(row["standing"])]
-    resolution = {"who": "reconciliation", "why": why, "at": clock.now()}
+    resolution = {"who": RECONCILIATION, "why": why, "at": clock.now()}
     after = {"standing": [], "status": "resolved", "resolution": resolution}
     done = _move(row, undone, after, ("due",), also)
     if done is not None:

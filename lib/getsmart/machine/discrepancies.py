@@ -8,7 +8,7 @@ from pymongo.client_session import ClientSession
 from pymongo.errors import DuplicateKeyError
 
 from getsmart import clock, config, log
-from getsmart.breaks import BreakRow, BreakType, Leg, Sides, log_key
+from getsmart.breaks import NOTHING_MOVED, RECONCILIATION, BreakRow, BreakType, Leg, Sides, log_key
 from getsmart.chain import ChainTransfer
 from getsmart.ids import new_id
 from getsmart.machine import correct, matching
@@ -91,7 +91,7 @@ def missing_in_ledger(
         # A row that ends in this moment has the Transfer: the next run finds that, and closes the break.
         correct.stand(row, legs, also=lambda session: _is_nobodys(found, session))
     else:
-        correct.fall(row, "nothing of ours moved")
+        correct.fall(row, NOTHING_MOVED)
 
 
 def _is_nobodys(found: ChainTransfer, session: ClientSession) -> bool:
@@ -147,14 +147,31 @@ def open_break(
         row["due"] = due
     if not breaks.insert(row):
         known = breaks.find_subject(subject)
-        if known is None or known["status"] == "open" or known.get("resolution", {}).get("who") != "reconciliation":
+        if known is None or known["status"] == "open" or not is_its_own(known):
             return None
         row = breaks.change(known, {**facts, "status": "open", **({"due": due} if due else {})}, ("resolution",))
-    if row is not None:
-        seen = {name: row.get(name) for name in ("tx_hash", "log_index", "block_number", "transaction_id")}
-        log.event("break.found", level="error", break_id=row["_id"], type=type_, **seen)
+    _tell(row)
     opened: BreakRow | None = row
     return opened
+
+
+def _tell(opened: BreakRow | None) -> None:
+    if opened is not None:
+        seen = {name: opened.get(name) for name in ("tx_hash", "log_index", "block_number", "transaction_id")}
+        log.event("break.found", level="error", break_id=opened["_id"], type=opened["type"], **seen)
+
+
+def is_its_own(closed: BreakRow) -> bool:
+    """Whether reconciliation has closed it, and no person."""
+    return closed.get("resolution", {}).get("who") == RECONCILIATION
+
+
+def book_more(row: BreakRow) -> None:
+    """More of its Transfer is ours by now: that is due. What reconciliation had closed is open again."""
+    if row["status"] == "resolved" and is_its_own(row):
+        _tell(breaks.change(row, {"status": "open", "due": "stand"}, ("resolution",)))
+    else:
+        breaks.change(row, {"due": "stand"})
 
 
 def vanished(row: TransactionRow, wanted: Transfer, *, was_reorganised: bool) -> None:

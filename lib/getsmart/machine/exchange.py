@@ -9,7 +9,7 @@ from typing import TypeVar
 from pymongo.client_session import ClientSession
 
 from getsmart import clock, log
-from getsmart.breaks import BreakRow, Leg
+from getsmart.breaks import RECONCILIATION, BreakRow, Leg
 from getsmart.errors import DatabaseUnavailable
 from getsmart.machine.correct import correction, freed_by
 from getsmart.models import SYSTEM_ACCOUNTS, TransactionRow
@@ -50,7 +50,7 @@ def post(row: TransactionRow, instead_of: BreakRow, *, session: ClientSession) -
     transaction gave it: its balance never dips in between. Raises DatabaseUnavailable when somebody else changed the
     break, so that all of it is tried again.
     """
-    resolution = {"who": "reconciliation", "why": f"it is {row['_id']}'s", "at": clock.now()}
+    resolution = {"who": RECONCILIATION, "why": f"it is {row['_id']}'s", "at": clock.now()}
     undone = _undone(instead_of)
     changes = {
         "standing": [],

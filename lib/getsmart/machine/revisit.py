@@ -7,17 +7,19 @@ from typing import Any
 from getsmart import chain, clock
 from getsmart.breaks import BreakRow, Leg, SightingRow
 from getsmart.chain import ChainTransfer
+from getsmart.ids import lowest_id
 from getsmart.machine import compare, correct, discrepancies, matching
 from getsmart.machine.compare import key_of
 from getsmart.machine.matching import Moments
 from getsmart.machine.recovery import lift_shadow
 from getsmart.models import TransactionRow, is_final
-from getsmart.stores import breaks, controls, onchain, progress, transactions
+from getsmart.stores import breaks, controls, onchain, progress, transactions, wallets
 
 _BATCH = 500
 _DUE = 100
 _UNWITNESSED = 50
 _SWEEP = timedelta(seconds=30)
+_STORED_WITHIN_MS = 900_000
 _NEVER = datetime.fromtimestamp(0, UTC)
 
 
@@ -32,10 +34,13 @@ def look(recovery: dict[str, Any], *, is_all_read: bool) -> None:
     for row in breaks.find_due(_DUE):
         _book(row)
     noted = controls.read_all().get(progress.NAME, {})
-    if noted.get("sweep_after") or clock.now() - noted.get("swept_at", _NEVER) >= _SWEEP:
+    is_time = clock.now() - noted.get("swept_at", _NEVER) >= _SWEEP
+    if noted.get("sweep_after") or is_time:
         _sweep(noted.get("sweep_after") or "")
         if is_all_read:
             lift_shadow(recovery)
+    if noted.get("has_newcomers") or is_time:
+        _welcome(noted.get("wallets_to", ""), is_going_on=noted.get("has_newcomers", False))
 
 
 def decide(recovery: dict[str, Any], end: float) -> bool:
@@ -228,4 +233,22 @@ def _move_to_new_wallets(found: Sequence[BreakRow]) -> None:
     for raised in found:
         one = _as_transfer(raised)
         if len(matching.legs(*sides[key_of(one)], one.amount)) > len(raised["standing"]):
-            breaks.change(raised, {"due": "stand"})
+            discrepancies.book_more(raised)
+
+
+def _welcome(reached: str, *, is_going_on: bool) -> None:
+    """What new wallets had before they were ours was closed, if it was theirs alone: it is looked up for each.
+
+    Each is looked at several times, until it is a quarter of an hour old: an id is made before its wallet is stored,
+    and who judged a Transfer may have asked for wallets just before.
+    """
+    start = reached if is_going_on else min(reached, lowest_id("wlt", clock.now(), -_STORED_WITHIN_MS))
+    new = wallets.find_new(start, _BATCH)
+    addresses, after = [row["address_key"] for row in new], ""
+    while addresses and (page := breaks.find_closed_of(addresses, _BATCH, after)):
+        after = page[-1]["_id"]
+        _move_to_new_wallets(page)
+    if new:
+        progress.note({"wallets_to": new[-1]["_id"], "has_newcomers": len(new) == _BATCH})
+    elif is_going_on:
+        progress.note({"has_newcomers": False})

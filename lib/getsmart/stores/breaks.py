@@ -9,7 +9,7 @@ from pymongo.client_session import ClientSession
 from pymongo.errors import DuplicateKeyError
 
 from getsmart import clock
-from getsmart.breaks import BreakRow, BreakType, SightingRow
+from getsmart.breaks import NOTHING_MOVED, RECONCILIATION, BreakRow, BreakType, SightingRow
 from getsmart.mongo import Document, database
 
 _MOST_KEYS = 1_000  # in one query
@@ -61,6 +61,25 @@ def find_reorged(transaction_id: str) -> BreakRow | None:
     rows = cast(list[BreakRow], list(database().breaks.find({"transaction_id": transaction_id, "type": "reorged"})))
     standing = [row for row in rows if row["standing"]]
     return next(iter(standing), next((row for row in rows if row["status"] == "open"), None))
+
+
+def find_closed_of(addresses: Sequence[str], limit: int, after: str = "") -> list[BreakRow]:
+    """Up to `limit` closed breaks about Transfers from or to these addresses, the oldest first.
+
+    Those that a person has closed, or reconciliation as nothing of ours moved: neither a transaction's Transfer nor one
+    that the chain took back.
+    """
+    query: Document = {
+        "$or": [{"resolution.who": {"$ne": RECONCILIATION}}, {"resolution.why": NOTHING_MOVED}],
+        "type": "missing_in_ledger",
+        "status": "resolved",
+        "_id": {"$gt": after},
+    }
+    found: dict[str, BreakRow] = {}
+    for side, index in (("found.sender", "found_sender"), ("found.recipient", "parties")):
+        rows = database().breaks.find({side: {"$in": list(addresses)}, **query}, hint=index).sort([("_id", 1)])
+        found.update((row["_id"], cast(BreakRow, row)) for row in rows.limit(limit))
+    return [found[break_id] for break_id in sorted(found)[:limit]]
 
 
 def find_in_blocks(first: int, last: int) -> list[BreakRow]:

@@ -60,6 +60,12 @@ def find_ids_by_address(addresses: Sequence[str]) -> dict[str, str]:
     return found
 
 
+def find_new(after: str, limit: int) -> list[WalletRow]:
+    """Up to `limit` wallets with an id above `after`, the oldest first: what they are called, and their addresses."""
+    rows = database().wallets.find({"_id": {"$gt": after}}, {"address_key": 1}).sort([("_id", 1)]).limit(limit)
+    return cast(list[WalletRow], list(rows))
+
+
 def insert(row: WalletRow) -> bool:
     """Keep a new wallet. False when its owner has one already: the unique index decides the race."""
     try:

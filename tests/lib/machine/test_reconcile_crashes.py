@@ -13,9 +13,9 @@ from getsmart.models import SUPPLY
 from getsmart.services import tick
 from getsmart.stores import controls, transactions
 from ops.verification import verify
-from tests.chainbook import OUTSIDE, ZERO, confirmed_row, found, on_chain, reconciled, unknown_row
+from tests.chainbook import OUTSIDE, ZERO, confirmed_row, found, on_chain, reconciled, stranger, unknown_row
 from tests.crashes import RECONCILING, Crashes
-from tests.money import BEYOND_LEASES, QUIET, Bench
+from tests.money import BEYOND_LEASES, QUIET, Bench, Row
 
 SWEPT = 31.0  # what is rare is looked at every 30 s
 
@@ -89,6 +89,25 @@ def test_what_left_a_wallet_is_booked_once(bench: Bench, crashes: Crashes) -> No
     all_is_well(bench)
     assert len(found(bench)["missing_in_ledger"]) == times
     assert bench.balance()["posted"] == bench.balance()["available"] == str(100 - times)
+
+
+def test_what_a_newcomer_had_is_booked_once(bench: Bench, crashes: Crashes) -> None:
+    """A Transfer between strangers, closed as such, and one of them has a wallet now: killed anywhere, theirs once."""
+    on_chain(bench, (ZERO, OUTSIDE, 100 * UNIT))
+    came: list[Row] = []
+
+    def prepare() -> None:
+        came.append(stranger(bench))
+        on_chain(bench, (OUTSIDE, came[-1]["address"], UNIT))
+        reconciled()
+        bench.raw.wallets.insert_one(came[-1])
+
+    times = die_everywhere(bench, crashes, prepare)
+    all_is_well(bench)
+    assert len(came) == times > 8
+    accounts = bench.raw.accounts.find({"_id": {"$in": [row["_id"] for row in came]}})
+    assert [str(row["posted"]) for row in accounts] == [str(UNIT)] * times
+    assert len(found(bench)["missing_in_ledger"]) == times + 1
 
 
 def test_a_reorganisation_is_booked_back_once(bench: Bench, crashes: Crashes) -> None:

@@ -8,9 +8,8 @@ from getsmart.amounts import UNIT
 from getsmart.machine import compare, discrepancies, reconcile, revisit
 from getsmart.models import EXTERNAL
 from getsmart.stores import onchain
-from tests.chainbook import ZERO, confirmed_row, external, found, on_chain, reconciled, unknown_row
+from tests.chainbook import ZERO, confirmed_row, external, found, on_chain, reconciled, stranger, unknown_row
 from tests.money import Bench, Row
-from tests.support import unique
 
 
 def foreign(bench: Bench, count: int) -> list[Row]:
@@ -26,12 +25,9 @@ def _present(bench: Bench) -> None:
 
 def test_each_open_break_has_its_turn(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many are older: the newest one's address becomes a wallet, and it is booked there."""
-    email = f"{unique('later')}@example.com"
-    created = bench.app.post("wallets/create", {"owner": {"email": email}}).data
-    row: Any = bench.raw.wallets.find_one({"_id": created["wallet_id"]})
-    bench.raw.wallets.delete_one({"_id": row["_id"]})
+    row = stranger(bench)
     foreign(bench, 5)
-    on_chain(bench, (ZERO, created["address"], UNIT))
+    on_chain(bench, (ZERO, row["address"], UNIT))
     reconciled()
     assert len(found(bench)["missing_in_ledger"]) == 6
     assert found(bench)["missing_in_ledger"][-1]["standing"] == [["issuance", EXTERNAL]]
