@@ -125,6 +125,11 @@ def report(console: Console) -> int:
     where = f"matched in block {genesis['block_number']}" if genesis else "not seen: TOKEN_FIRST_BLOCK is behind it"
     console.print(f"Genesis: {where}.")
     counts = breaks.count_open(10_000)
+    waiting = [row for row in breaks.find_due(10_000) if row["status"] == "resolved"]
+    if waiting:
+        console.print(f"\n[bold]{len(waiting)} closed[/bold]: a wallet has come whose they are; still to be booked")
+        for row in waiting[:_MOST_SHOWN]:
+            console.print(describe(row), soft_wrap=True, highlight=False)
     if not counts:
         console.print("No open breaks.")
         return 0

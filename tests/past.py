@@ -290,14 +290,14 @@ def version_8(raw: Raw) -> None:
 
 
 def version_9(raw: Raw) -> None:
-    """A Transfer between strangers, closed as such; how far the wallets were looked at for what they had before."""
+    """A Transfer between strangers, closed as such; when wallets were looked at for what they had before."""
     sides = {"sender": address(8).lower(), "recipient": address(9).lower(), "amount": str(UNIT)}
     closed = {"who": "reconciliation", "why": "nothing of ours moved", "at": AT}
     row = {"_id": "brk_2", "version": 2, "subject": f"log:{HASH}:3", "type": "missing_in_ledger", "status": "resolved"}
     row |= {"first_seen": AT, "updated_at": AT, "mined_at": AT, "standing": [], "bookings": 0, "amount": str(UNIT)}
     place = {"tx_hash": HASH, "log_index": 3, "block_number": 8, "block_hash": HASH}
     raw.breaks.insert_one({**row, **place, "found": sides, "resolution": closed})
-    noted = {"wallets_to": WALLETS[1], "has_newcomers": False}
+    noted = {"welcome": None, "welcomed_at": AT, "due_to": ""}
     raw.controls.update_one({"_id": "reconciliation"}, {"$set": noted})
 
 

@@ -31,6 +31,8 @@ RECONCILIATION = "reconciliation"
 """Who closes a break that no person did."""
 NOTHING_MOVED = "nothing of ours moved"
 """Why it closes a Transfer between strangers."""
+TAKEN_BACK = "its block was reorganised away"
+"""Why it closes one that is on the chain no more."""
 
 
 class Leg(NamedTuple):

@@ -1,4 +1,4 @@
-"""Strangers who become holders: what was moved from an address before it was a wallet of ours is found by it.
+"""Strangers who become holders: what was moved from or to an address before it was a wallet of ours is found by it.
 
 Revision: 0009
 """
@@ -8,14 +8,16 @@ down_revision = "0008"
 reversible = True
 phase = "expand"
 
-INDEX = "found_sender"
+INDEXES = {"found_sender": "found.sender", "found_recipient": "found.recipient"}
 
 
 def upgrade(ctx):
-    """Sparse, as breaks about a transaction alone have nothing found; by recipient there is `parties` of 0005."""
-    ctx.ops.create_index("breaks", [("found.sender", 1)], name=INDEX, sparse=True)
+    """Sparse, as breaks about a transaction alone have nothing found; page by page in the order of ids."""
+    for name, side in INDEXES.items():
+        ctx.ops.create_index("breaks", [(side, 1), ("_id", 1)], name=name, sparse=True)
 
 
 def downgrade(ctx):
     """The code before does not ask for them."""
-    ctx.ops.drop_index("breaks", INDEX)
+    for name in INDEXES:
+        ctx.ops.drop_index("breaks", name)

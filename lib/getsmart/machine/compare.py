@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from getsmart import chain, clock, log
 from getsmart.amounts import GENESIS_SUPPLY
-from getsmart.breaks import BreakRow, SightingRow, log_key
+from getsmart.breaks import TAKEN_BACK, BreakRow, SightingRow, log_key
 from getsmart.chain import Block, ChainTransfer
 from getsmart.machine import correct, discrepancies, matching
 from getsmart.machine.matching import ByHash, Known
@@ -176,11 +176,27 @@ def look_for_displaced(opened: Sequence[BreakRow]) -> None:
             _look_for_break(row)
 
 
+def are_there(rows: Sequence[BreakRow]) -> list[BreakRow]:
+    """Those of the breaks whose Transfers are still on the chain; up to 50. What closed one is corrected if it is not.
+
+    A reorganisation of a while ago is followed for open breaks only.
+    """
+    blocks = chain.blocks(sorted({row["block_number"] for row in rows})) if rows else {}
+    there = []
+    for row in rows:
+        block = blocks.get(row["block_number"])
+        if (block is not None and block.hash == row.get("block_hash")) or _is_elsewhere(row):
+            there.append(row)
+        elif discrepancies.is_its_own(row):
+            correct.fall(row, TAKEN_BACK)
+    return there
+
+
 def _look_for_break(row: BreakRow) -> None:
     """Where the Transfer of an open break is now: elsewhere, or gone, and the break with it."""
     if not _is_elsewhere(row):
         log.event("break.reorganised", break_id=row["_id"])
-        if correct.fall(row, "its block was reorganised away") is None:
+        if correct.fall(row, TAKEN_BACK) is None:
             breaks.change(row, {"due": "fall"})
 
 

@@ -85,13 +85,26 @@ def missing_in_ledger(
     if transaction_id is not None:
         more["transaction_id"] = transaction_id
     row = _raise("missing_in_ledger", found, more, is_due=bool(legs))
-    if row is None:
-        return
-    if legs:
-        # A row that ends in this moment has the Transfer: the next run finds that, and closes the break.
-        correct.stand(row, legs, also=lambda session: _is_nobodys(found, session))
-    else:
-        correct.fall(row, NOTHING_MOVED)
+    if legs and row is not None:
+        book(row, found, legs)
+    elif not legs:
+        row = row or _left_open(found)
+        if row is not None:
+            correct.fall(row, NOTHING_MOVED)
+
+
+def _left_open(found: ChainTransfer) -> BreakRow | None:
+    """The break that somebody raised to close it, and died between."""
+    known = breaks.find_subject(_subject("missing_in_ledger", found))
+    return known if known is not None and known["status"] == "open" and not known["standing"] else None
+
+
+def book(row: BreakRow, found: ChainTransfer, legs: Sequence[Leg]) -> BreakRow | None:
+    """Book the legs of a Transfer in nobody's name that are not booked yet; None as for `correct.stand`.
+
+    Also where a row ends in this moment that has the Transfer: the next run finds that, and closes the break.
+    """
+    return correct.stand(row, legs, also=lambda session: _is_nobodys(found, session))
 
 
 def _is_nobodys(found: ChainTransfer, session: ClientSession) -> bool:
@@ -120,9 +133,12 @@ def ambiguous(found: ChainTransfer, mined_at: datetime, candidates: Sequence[Tra
 
 def _raise(type_: BreakType, found: ChainTransfer, more: dict[str, Any], *, is_due: bool) -> BreakRow | None:
     """The break about this Transfer, new or opened again; None when it is open already, or a person closed it."""
-    subject = f"{type_}:{log_key(found.tx_hash, found.log_index)}"
     facts = {**settlement_of(found), **place_of(found), **more}
-    return open_break(type_, subject, str(found.amount), facts, due="stand" if is_due else None)
+    return open_break(type_, _subject(type_, found), str(found.amount), facts, due="stand" if is_due else None)
+
+
+def _subject(type_: BreakType, found: ChainTransfer) -> str:
+    return f"{type_}:{log_key(found.tx_hash, found.log_index)}"
 
 
 def open_break(

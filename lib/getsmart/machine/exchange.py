@@ -24,7 +24,7 @@ def find_booked(tx_hash: str, log_index: int | None) -> BreakRow | None:
     if log_index is None:
         return None
     found = breaks.find_of_log(tx_hash, log_index)
-    return next((row for row in found if row["standing"] or (row["status"] == "open" and "due" in row)), None)
+    return next((row for row in found if row["standing"] or "due" in row), None)
 
 
 def run(row: BreakRow, work: Callable[[ClientSession], Result]) -> Result:

@@ -6,7 +6,7 @@ knows for how long. docs/adr/0047 has the argument.
 """
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 from getsmart import clock
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from getsmart.breaks import BreakRow, SightingRow
 
 SHADOW = timedelta(hours=1)  # what was sent before a restore is mined within this time of it
+_CLOCKS = timedelta(minutes=15)  # how far the chain's may be behind ours
 
 
 def refuse_while_recovering() -> dict[str, Any]:
@@ -48,9 +49,16 @@ def lost_before(recovery: Mapping[str, Any], row: TransactionRow) -> "list[Break
 
     wanted, restored_at = expected(row), recovery["restored_at"]
     sides = (wanted.sender, wanted.recipient, str(wanted.amount))
-    found = [one for one in breaks.find_equal(*sides) if one["mined_at"] <= restored_at + SHADOW]
+    missing = breaks.find_equal(*sides, _first_mined(recovery))
+    found = [one for one in missing if one["mined_at"] <= restored_at + SHADOW]
     seen = [one for one in breaks.find_equal_sightings(*sides) if one["mined_at"] <= restored_at]
     return [*found, *map(_as_break, seen)]
+
+
+def _first_mined(recovery: Mapping[str, Any]) -> datetime:
+    """What was lost was sent after the moment of the backup, and mined after that; any time, where it is not known."""
+    lost_since: datetime | None = recovery.get("lost_since")
+    return datetime.fromtimestamp(0, UTC) if lost_since is None else lost_since - _CLOCKS
 
 
 def _as_break(seen: "SightingRow") -> "BreakRow":
@@ -89,7 +97,7 @@ def lift_shadow(recovery: Mapping[str, Any]) -> None:
     if recovery.get("is_recovering") or not recovery.get("is_overshadowed"):
         return
     last = recovery["restored_at"] + SHADOW
-    if clock.now() > last and not breaks.is_any_missing(last):
+    if clock.now() > last and not breaks.is_any_missing(_first_mined(recovery), last):
         controls.end_shadow(recovery["restored_at"])
 
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from getsmart import chain, clock
-from getsmart.breaks import BreakRow, Leg, SightingRow
+from getsmart.breaks import TAKEN_BACK, BreakRow, Leg, SightingRow
 from getsmart.chain import ChainTransfer
 from getsmart.ids import lowest_id
 from getsmart.machine import compare, correct, discrepancies, matching
@@ -17,6 +17,7 @@ from getsmart.stores import breaks, controls, onchain, progress, transactions, w
 
 _BATCH = 500
 _DUE = 100
+_CLOSED = 50
 _UNWITNESSED = 50
 _SWEEP = timedelta(seconds=30)
 _STORED_WITHIN_MS = 900_000
@@ -31,16 +32,15 @@ def look(recovery: dict[str, Any], *, is_all_read: bool) -> None:
     due = breaks.find_sightings(clock.now(), _BATCH)
     if due:
         _look_at(due, recovery, is_all_read=is_all_read)
-    for row in breaks.find_due(_DUE):
-        _book(row)
     noted = controls.read_all().get(progress.NAME, {})
+    _book_some(noted.get("due_to", ""))
     is_time = clock.now() - noted.get("swept_at", _NEVER) >= _SWEEP
     if noted.get("sweep_after") or is_time:
         _sweep(noted.get("sweep_after") or "")
         if is_all_read:
             lift_shadow(recovery)
-    if noted.get("has_newcomers") or is_time:
-        _welcome(noted.get("wallets_to", ""), is_going_on=noted.get("has_newcomers", False))
+    if noted.get("welcome") or is_time:
+        _welcome(noted.get("welcome"), noted.get("welcomed_at", _NEVER))
 
 
 def decide(recovery: dict[str, Any], end: float) -> bool:
@@ -57,6 +57,16 @@ def decide(recovery: dict[str, Any], end: float) -> bool:
         seen |= {row["_id"] for row in new}
         _look_at(new, recovery, is_all_read=True)
     return _book_all()
+
+
+def _book_some(reached: str) -> None:
+    """Try some of the breaks that are due, from where the last run stopped: those that can't be booked hold up none."""
+    due = breaks.find_due(_DUE, reached)
+    for row in due:
+        _book(row)
+    now_at = due[-1]["_id"] if len(due) == _DUE else ""
+    if now_at != reached:
+        progress.note({"due_to": now_at})
 
 
 def _book_all() -> bool:
@@ -143,7 +153,7 @@ def _explained(one: ChainTransfer, row: TransactionRow) -> None:
 def _book(row: BreakRow) -> bool:
     """Try again what an account did not hold enough for; whether that is done."""
     if row["due"] == "fall":
-        return correct.fall(row, "its block was reorganised away") is not None
+        return correct.fall(row, TAKEN_BACK) is not None
     if row["type"] == "reorged":
         return discrepancies.reverse(row)
     cause = onchain.find_settled(row["tx_hash"], row["log_index"])
@@ -152,7 +162,7 @@ def _book(row: BreakRow) -> bool:
     one, sides = _of(row)
     if row["type"] == "missing_in_ledger" and compare.rivals_for(one, sides):
         return False
-    return correct.stand(row, matching.legs(*sides, one.amount)) is not None
+    return discrepancies.book(row, one, matching.legs(*sides, one.amount)) is not None
 
 
 def _must_wait(row: BreakRow) -> bool:
@@ -217,7 +227,8 @@ def _hold_against_rows(found: Sequence[BreakRow]) -> None:
             correct.fall(raised, f"it is {cause['_id']}'s")
         elif cause is None and raised["type"] == "missing_in_ledger" and "due" not in raised:
             alone.append(raised)
-    _move_to_new_wallets(alone)
+    for raised in _with_more_legs(alone):
+        discrepancies.book_more(raised)
 
 
 def _is_decided(raised: BreakRow) -> None:
@@ -227,28 +238,31 @@ def _is_decided(raised: BreakRow) -> None:
         correct.fall(raised, f"{row['_id']} is {row['status']}")
 
 
-def _move_to_new_wallets(found: Sequence[BreakRow]) -> None:
-    """An address that was nobody's when its Transfer was booked has become a wallet of ours."""
+def _with_more_legs(found: Sequence[BreakRow]) -> list[BreakRow]:
+    """Those of which more is ours than is booked: an address that was nobody's then has become a wallet of ours."""
     sides = discrepancies.accounts_of([_as_transfer(raised) for raised in found])
-    for raised in found:
+
+    def legs(raised: BreakRow) -> list[Leg]:
         one = _as_transfer(raised)
-        if len(matching.legs(*sides[key_of(one)], one.amount)) > len(raised["standing"]):
-            discrepancies.book_more(raised)
+        return matching.legs(*sides[key_of(one)], one.amount)
+
+    return [raised for raised in found if len(legs(raised)) > len(raised["standing"])]
 
 
-def _welcome(reached: str, *, is_going_on: bool) -> None:
+def _welcome(going_on: dict[str, Any] | None, last: datetime) -> None:
     """What new wallets had before they were ours was closed, if it was theirs alone: it is looked up for each.
 
-    Each is looked at several times, until it is a quarter of an hour old: an id is made before its wallet is stored,
-    and who judged a Transfer may have asked for wallets just before.
+    A page a run. Each pass begins a quarter of an hour before the `last` one did: an id is made before its wallet is
+    stored, and who judged a Transfer may have asked for wallets just before. `going_on` is where the pass is.
     """
-    start = reached if is_going_on else min(reached, lowest_id("wlt", clock.now(), -_STORED_WITHIN_MS))
-    new = wallets.find_new(start, _BATCH)
-    addresses, after = [row["address_key"] for row in new], ""
-    while addresses and (page := breaks.find_closed_of(addresses, _BATCH, after)):
-        after = page[-1]["_id"]
-        _move_to_new_wallets(page)
-    if new:
-        progress.note({"wallets_to": new[-1]["_id"], "has_newcomers": len(new) == _BATCH})
-    elif is_going_on:
-        progress.note({"has_newcomers": False})
+    place = going_on or {"begun_at": clock.now(), "wallet": lowest_id("wlt", last, -_STORED_WITHIN_MS), "break": ""}
+    new = wallets.find_new(place["wallet"], _BATCH)
+    page = breaks.find_closed_of([row["address_key"] for row in new], _CLOSED, place["break"]) if new else []
+    for raised in compare.are_there(_with_more_legs(page)):
+        discrepancies.book_more(raised)
+    if len(page) == _CLOSED:
+        progress.note({"welcome": {**place, "break": page[-1]["_id"]}})
+    elif len(new) == _BATCH:
+        progress.note({"welcome": {**place, "wallet": new[-1]["_id"], "break": ""}})
+    else:
+        progress.note({"welcome": None, "welcomed_at": place["begun_at"]})

@@ -39,9 +39,10 @@ def find_due(limit: int, after: str = "") -> list[BreakRow]:
     return cast(list[BreakRow], list(database().breaks.find(query).sort([("_id", 1)]).limit(limit)))
 
 
-def is_any_missing(mined_before: datetime) -> bool:
-    """Whether there is an open break about a Transfer in no transaction's name that was mined before then."""
-    query = {"status": "open", "type": "missing_in_ledger", "mined_at": {"$lte": mined_before}}
+def is_any_missing(mined_after: datetime, mined_before: datetime) -> bool:
+    """Whether there is an open break about a Transfer in no transaction's name that was mined between."""
+    mined_at = {"$gte": mined_after, "$lte": mined_before}
+    query = {"status": "open", "type": "missing_in_ledger", "mined_at": mined_at}
     return database().breaks.find_one(query, {"_id": 1}) is not None
 
 
@@ -66,17 +67,17 @@ def find_reorged(transaction_id: str) -> BreakRow | None:
 def find_closed_of(addresses: Sequence[str], limit: int, after: str = "") -> list[BreakRow]:
     """Up to `limit` closed breaks about Transfers from or to these addresses, the oldest first.
 
-    Those that a person has closed, or reconciliation as nothing of ours moved: neither a transaction's Transfer nor one
-    that the chain took back.
+    Those of more than nothing that a person has closed, or reconciliation as nothing of ours moved.
     """
     query: Document = {
         "$or": [{"resolution.who": {"$ne": RECONCILIATION}}, {"resolution.why": NOTHING_MOVED}],
         "type": "missing_in_ledger",
         "status": "resolved",
+        "found.amount": {"$ne": "0"},
         "_id": {"$gt": after},
     }
     found: dict[str, BreakRow] = {}
-    for side, index in (("found.sender", "found_sender"), ("found.recipient", "parties")):
+    for side, index in (("found.sender", "found_sender"), ("found.recipient", "found_recipient")):
         rows = database().breaks.find({side: {"$in": list(addresses)}, **query}, hint=index).sort([("_id", 1)])
         found.update((row["_id"], cast(BreakRow, row)) for row in rows.limit(limit))
     return [found[break_id] for break_id in sorted(found)[:limit]]
@@ -179,15 +180,17 @@ def lose_sight_after(block_number: int, *, session: ClientSession) -> None:
     database().sightings.delete_many({"block_number": {"$gt": block_number}}, session=session)
 
 
-def find_equal(sender: str, recipient: str, amount: str, since: datetime | None = None) -> list[BreakRow]:
-    """Open breaks about Transfers in no transaction's name between the same two of the same amount."""
+def find_equal(sender: str, recipient: str, amount: str, mined_after: datetime) -> list[BreakRow]:
+    """Breaks about Transfers in no transaction's name between the same two of the same amount.
+
+    Open ones, and those of strangers: whoever had no wallet when it was judged may have one again.
+    """
     query: Document = {
         "found.sender": sender,
         "found.recipient": recipient,
         "found.amount": amount,
         "type": "missing_in_ledger",
-        "status": "open",
+        "$or": [{"status": "open"}, {"resolution.why": NOTHING_MOVED}],
+        "mined_at": {"$gte": mined_after},
     }
-    if since is not None:
-        query["mined_at"] = {"$gte": since}
     return cast(list[BreakRow], list(database().breaks.find(query)))

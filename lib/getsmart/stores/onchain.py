@@ -7,7 +7,7 @@ from typing import Any, cast
 from pymongo.client_session import ClientSession
 
 from getsmart.ids import new_id
-from getsmart.models import ISSUANCE, SUPPLY, TREASURY, Event, TransactionRow
+from getsmart.models import EXTERNAL, ISSUANCE, SUPPLY, TREASURY, Event, TransactionRow
 from getsmart.mongo import Document, database, to_decimal
 from getsmart.objects import transaction
 from getsmart.replies import dump_json
@@ -46,13 +46,16 @@ def find_unwitnessed(before: datetime, limit: int) -> list[TransactionRow]:
 
 
 def find_open_between(origin: str, target: str, units: int) -> list[TransactionRow]:
-    """Rows that are not final and move this amount from one account to the other (of `external`: to any address)."""
+    """Rows that are not final and move this amount from one account to the other (of `external`: to any address).
+
+    To a wallet also those to any address: it may have been outside when they were ordered.
+    """
     if origin == ISSUANCE:
         # Of thousands of mints under way those of one wallet are few; who holds the supply are all.
         query: Document = {"incoming_wallet_id": target, "kind": "mint"}
     else:
         query = {"hold.name": TREASURY if origin == TREASURY else origin, "hold.state": "held"}
-    query |= {"amount": to_decimal(units), "target.account": target}
+    query |= {"amount": to_decimal(units), "target.account": {"$in": [target, EXTERNAL]}}
     return cast(list[TransactionRow], list(database().transactions.find(query, _UNREAD)))
 
 

@@ -91,6 +91,16 @@ def test_what_left_a_wallet_is_booked_once(bench: Bench, crashes: Crashes) -> No
     assert bench.balance()["posted"] == bench.balance()["available"] == str(100 - times)
 
 
+def test_what_strangers_do_ends_closed(bench: Bench, crashes: Crashes) -> None:
+    """Killed between the break and its end, too: nobody is called for it."""
+    on_chain(bench, (ZERO, OUTSIDE, 100 * UNIT))
+    reconciled()
+    times = die_everywhere(bench, crashes, lambda: on_chain(bench, (OUTSIDE, ZERO[:-1] + "9", UNIT)))
+    all_is_well(bench)
+    assert len(found(bench)["missing_in_ledger"]) == 1
+    assert len(found(bench, "resolved")["missing_in_ledger"]) == times > 8
+
+
 def test_what_a_newcomer_had_is_booked_once(bench: Bench, crashes: Crashes) -> None:
     """A Transfer between strangers, closed as such, and one of them has a wallet now: killed anywhere, theirs once."""
     on_chain(bench, (ZERO, OUTSIDE, 100 * UNIT))

@@ -1,14 +1,16 @@
 """An address of the chain becomes a wallet of ours: what it had before is booked, as the chain has it."""
 
+from typing import Any
+
 import pytest
 
 from getsmart import clock
 from getsmart.amounts import UNIT
 from getsmart.ids import lowest_id
-from getsmart.machine import reconcile, revisit
-from getsmart.stores import breaks
+from getsmart.machine import discrepancies, reconcile, revisit
+from getsmart.stores import breaks, onchain
 from ops import reconcile as commands
-from tests.chainbook import OUTSIDE, ZERO, external, found, on_chain, reconciled, stranger
+from tests.chainbook import OUTSIDE, ZERO, confirmed_row, external, found, on_chain, reconciled, stranger
 from tests.explained import questions
 from tests.money import Bench, Row
 
@@ -69,15 +71,23 @@ def test_one_of_them_comes_later(bench: Bench) -> None:
     bench.audit()
 
 
-def test_what_a_person_has_closed_is_booked_and_stays_closed(bench: Bench) -> None:
-    """A mint of before that was looked at already: nobody is called again, and the wallet has it."""
+def test_what_a_person_has_closed_is_booked_and_stays_closed(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    """A mint that was looked at before: nobody is called again, the wallet has it, the report tells of it meanwhile."""
     ada = stranger(bench)
     on_chain(bench, (ZERO, ada["address"], 10 * UNIT))
     reconciled()
     (raised,) = found(bench)["missing_in_ledger"]
     assert commands.main(["--close", raised["_id"], "--who", "grace", "--why", "the API before this one"]) == 0
-    come(bench, ada)
+    bench.raw.wallets.insert_one(ada)
+    bench.time.advance(31)
+    reconcile.run(60.0)
+    capsys.readouterr()
+    assert commands.main(["--report"]) == 0
+    assert raised["_id"] in capsys.readouterr().out
+    looked(bench)
     assert (posted(bench, ada), external(bench)) == (("10", "10"), 0)
+    assert commands.main(["--report"]) == 0
+    assert raised["_id"] not in capsys.readouterr().out
     (closed,) = found(bench, "resolved")["missing_in_ledger"]
     assert closed["resolution"]["who"] == "grace"
     assert found(bench) == {}
@@ -99,9 +109,42 @@ def test_what_the_chain_took_back_stays_away(bench: Bench) -> None:
     bench.audit()
 
 
+def test_what_the_chain_took_back_from_strangers_stays_away(bench: Bench) -> None:
+    """Nobody of ours had any of it when its block went: the chain is asked again before it is booked."""
+    ada = stranger(bench)
+    on_chain(bench, (ZERO, OUTSIDE, 10 * UNIT))
+    (mined,) = on_chain(bench, (OUTSIDE, ada["address"], 4 * UNIT))
+    reconciled()
+    bench.provider.private("reorg", depth=1, drop=[mined["tx_hash"]])
+    looked(bench)
+    come(bench, ada)
+    assert posted(bench, ada) == ("0", "0")
+    (gone,) = found(bench, "resolved")["missing_in_ledger"]
+    assert gone["resolution"]["why"] == "its block was reorganised away"
+    bench.provider.private("remine", tx_hash=mined["tx_hash"])
+    looked(bench)
+    assert posted(bench, ada) == ("4", "4")
+    bench.audit()
+
+
+def test_what_only_moved_to_another_block_is_theirs(bench: Bench) -> None:
+    """A reorganisation that mined it again, while they were strangers."""
+    ada = stranger(bench)
+    on_chain(bench, (ZERO, OUTSIDE, 10 * UNIT))
+    on_chain(bench, (OUTSIDE, ada["address"], 4 * UNIT))
+    reconciled()
+    bench.provider.private("reorg", depth=1, drop=[])
+    looked(bench)
+    come(bench, ada)
+    looked(bench)
+    assert posted(bench, ada) == ("4", "4")
+    bench.audit()
+
+
 def test_however_many_come_each_is_looked_at(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """More wallets, and more Transfers, than one look takes: the next runs go on, without waiting for the next time."""
     monkeypatch.setattr(revisit, "_BATCH", 2)
+    monkeypatch.setattr(revisit, "_CLOSED", 2)
     came = [stranger(bench) for _ in range(5)]
     on_chain(bench, (ZERO, OUTSIDE, 15 * UNIT))
     for row in came:
@@ -112,14 +155,15 @@ def test_however_many_come_each_is_looked_at(bench: Bench, monkeypatch: pytest.M
     assert bench.raw.sightings.count_documents({}) == 0
     bench.raw.wallets.insert_many(came)
     bench.time.advance(31)
-    for _ in range(6):  # in no time: three of them look at two wallets each
+    for _ in range(14):  # in no time: each looks at two Transfers of two wallets
         reconcile.run(60.0)
     assert [posted(bench, row) for row in came] == [("3", "3")] * 5
     bench.audit()
 
 
-def test_a_wallet_that_was_stored_late_is_seen(bench: Bench) -> None:
-    """Its id was made minutes before it was stored: others that are newer had been looked at by then."""
+@pytest.mark.parametrize("silent_minutes", [0, 120])
+def test_a_wallet_that_was_stored_late_is_seen(bench: Bench, silent_minutes: int) -> None:
+    """Its id was made minutes before it was stored: newer ones had been looked at by then, or nothing had for hours."""
     ada = stranger(bench)
     on_chain(bench, (ZERO, OUTSIDE, 5 * UNIT))
     on_chain(bench, (OUTSIDE, ada["address"], 5 * UNIT))
@@ -128,9 +172,69 @@ def test_a_wallet_that_was_stored_late_is_seen(bench: Bench) -> None:
     looked(bench)
     assert newer["wallet_id"] > ada["_id"]
     ada["_id"] = lowest_id("wlt", clock.now(), -600_000)
+    bench.time.advance(60 * silent_minutes)
     come(bench, ada)
     assert posted(bench, ada) == ("5", "5")
     bench.audit()
+
+
+def test_an_order_that_was_made_before_they_came_is_waited_for(bench: Bench) -> None:
+    """Our own transfer to an address that is a wallet by the time it is seen: it is that order's, and no break."""
+    ada = stranger(bench)
+    sent = bench.transfer("3", to_address=ada["address"])
+    bench.raw.transactions.update_one({"_id": sent.data["transaction_id"]}, {"$unset": {"tx_hash": ""}})
+    bench.time.advance(30)
+    assert bench.on_chain(ada["address"]) == 3 * UNIT
+    bench.raw.wallets.insert_one(ada)
+    for _ in range(3):
+        reconcile.run(60.0)
+        bench.time.advance(5)
+    assert "tx_hash" not in bench.row(sent)
+    assert bench.raw.breaks.count_documents({}) == 0
+    bench.settle()
+    assert bench.status(sent) == "confirmed"
+    assert bench.raw.breaks.count_documents({}) == bench.raw.corrections.count_documents({}) == 0
+    bench.audit()
+
+
+def test_who_ends_while_it_is_booked_keeps_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row is confirmed with the Transfer of a break in the moment in which that is booked: once in all."""
+    (mined,) = on_chain(bench, (ZERO, bench.wallet["address"], UNIT))
+    monkeypatch.setattr(discrepancies, "book", lambda *_: None)  # as if it could not be booked at first
+    reconciled()
+    monkeypatch.undo()
+    (raised,) = found(bench)["missing_in_ledger"]
+    assert raised["due"] == "stand"
+    find, late = onchain.find_settled, []
+
+    def look(*log: Any) -> Any:
+        outcome = find(*log)
+        late.append(confirmed_row(bench, mined) if not late else None)
+        return outcome
+
+    monkeypatch.setattr(onchain, "find_settled", look)
+    looked(bench)
+    assert late
+    assert bench.raw.corrections.count_documents({}) == 0
+    assert (found(bench), external(bench), posted(bench, {"_id": bench.wallet["wallet_id"]})) == ({}, 0, ("1", "1"))
+    bench.audit()
+
+
+def test_breaks_that_cannot_be_booked_hold_up_no_other(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More of them than a run tries, all older: the newest is booked all the same."""
+    monkeypatch.setattr(revisit, "_DUE", 2)
+    bench.funded("5")
+    bench.provider.fault("/v2/app/coin/burn", "stuck")
+    bench.burn("5")
+    on_chain(bench, *((bench.wallet["address"], OUTSIDE, UNIT + number) for number in range(4)))
+    reconciled()
+    ada = stranger(bench)
+    on_chain(bench, (OUTSIDE, ada["address"], UNIT))
+    reconciled()
+    assert [row.get("due") for row in found(bench)["missing_in_ledger"]] == ["stand"] * 4
+    come(bench, ada)
+    assert posted(bench, ada) == ("1", "1")
+    assert [row.get("due") for row in found(bench)["missing_in_ledger"]] == ["stand"] * 4 + [None]
 
 
 def test_both_sides_are_found_by_an_index(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,4 +243,4 @@ def test_both_sides_are_found_by_an_index(bench: Bench, monkeypatch: pytest.Monk
         assert breaks.find_closed_of([OUTSIDE, ZERO], 100) == []
     by_sender, by_recipient = heard.plans(bench.raw, "breaks")
     assert "'indexName': 'found_sender'" in by_sender
-    assert "'indexName': 'parties'" in by_recipient
+    assert "'indexName': 'found_recipient'" in by_recipient

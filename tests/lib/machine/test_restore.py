@@ -261,6 +261,37 @@ def test_what_froze_and_is_held_back_holds_its_amount(
     bench.audit_of_books()
 
 
+def test_what_was_mined_before_the_backup_is_no_lost_call(shadowed: Bench) -> None:
+    """An open break of another day holds back no order like it, nor does it keep others held back."""
+    bench = shadowed
+    (lost,) = bench.raw.breaks.find()
+    bench.raw.breaks.update_one({"_id": lost["_id"]}, {"$set": {"mined_at": lost["mined_at"] - timedelta(hours=1)}})
+    minted = bench.mint("3")
+    bench.settle()
+    assert bench.status(minted) == "confirmed"
+    bench.time.advance(61 * 60)
+    tick.run()
+    assert not controls.read_recovery()["is_overshadowed"]
+    bench.audit_of_books()
+
+
+def test_what_strangers_paid_may_be_the_lost_call(shadowed: Bench) -> None:
+    """Whoever had no wallet in the backup: a Transfer of theirs was closed as such, and counts all the same."""
+    bench = shadowed
+    (lost,) = bench.raw.breaks.find()
+    closed = {"who": "reconciliation", "why": "nothing of ours moved", "at": lost["updated_at"]}
+    sides = {
+        "sender": bench.sandbox.treasury_address.lower(),
+        **{name: lost["found"][name] for name in ("recipient", "amount")},
+    }
+    bench.raw.breaks.update_one(
+        {"_id": lost["_id"]}, {"$set": {"status": "resolved", "resolution": closed, "found": sides}}
+    )
+    sent = bench.mark()
+    assert bench.transfer("3").data["status"] == "unknown"
+    assert bench.calls("/v2/app/coin/transfer", sent) == []
+
+
 def test_another_order_goes_its_way(shadowed: Bench) -> None:
     """Of another amount, it cannot be what was lost."""
     other = shadowed.mint("4")
