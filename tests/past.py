@@ -297,7 +297,7 @@ def version_9(raw: Raw) -> None:
     row |= {"first_seen": AT, "updated_at": AT, "mined_at": AT, "standing": [], "bookings": 0, "amount": str(UNIT)}
     place = {"tx_hash": HASH, "log_index": 3, "block_number": 8, "block_hash": HASH}
     raw.breaks.insert_one({**row, **place, "found": sides, "resolution": closed})
-    noted = {"welcome": None, "welcomed_at": AT, "due_to": ""}
+    noted = {"welcome": None, "welcomed_at": AT, "due_to": "", "tried_to": ""}
     raw.controls.update_one({"_id": "reconciliation"}, {"$set": noted})
 
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from getsmart import chain, clock, log
+from getsmart import chain, clock, config, log
 from getsmart.amounts import GENESIS_SUPPLY
 from getsmart.breaks import TAKEN_BACK, BreakRow, SightingRow, log_key
-from getsmart.chain import Block, ChainTransfer
+from getsmart.chain import Block, ChainTransfer, TransferLog
 from getsmart.machine import correct, discrepancies, matching
 from getsmart.machine.matching import ByHash, Known
 from getsmart.machine.wanted import expected
@@ -177,16 +177,17 @@ def look_for_displaced(opened: Sequence[BreakRow]) -> None:
 
 
 def are_there(rows: Sequence[BreakRow]) -> list[BreakRow]:
-    """Those of the breaks whose Transfers are still on the chain; up to 50. What closed one is corrected if it is not.
+    """Those of the breaks whose Transfers are still on the chain, up to 50; one that is not is closed for that.
 
-    A reorganisation of a while ago is followed for open breaks only.
+    A reorganisation of a while ago is followed for open breaks only. A block that the node does not have tells nothing.
     """
     blocks = chain.blocks(sorted({row["block_number"] for row in rows})) if rows else {}
     there = []
     for row in rows:
         block = blocks.get(row["block_number"])
-        if (block is not None and block.hash == row.get("block_hash")) or _is_elsewhere(row):
-            there.append(row)
+        current = row if block is None or block.hash == row.get("block_hash") else _elsewhere(row)
+        if current is not None:
+            there.append(current)
         elif discrepancies.is_its_own(row):
             correct.fall(row, TAKEN_BACK)
     return there
@@ -194,18 +195,24 @@ def are_there(rows: Sequence[BreakRow]) -> list[BreakRow]:
 
 def _look_for_break(row: BreakRow) -> None:
     """Where the Transfer of an open break is now: elsewhere, or gone, and the break with it."""
-    if not _is_elsewhere(row):
+    if _elsewhere(row) is None:
         log.event("break.reorganised", break_id=row["_id"])
         if correct.fall(row, TAKEN_BACK) is None:
             breaks.change(row, {"due": "fall"})
 
 
-def _is_elsewhere(row: BreakRow) -> bool:
+def _elsewhere(row: BreakRow) -> BreakRow | None:
+    """The break with the block in which its very Transfer is now, or None."""
     receipt = chain.receipt(row["tx_hash"])
-    found = receipt is not None and any(one.log_index == row["log_index"] for one in receipt.transfers)
-    if found and receipt is not None:
-        breaks.change(row, {"block_number": receipt.block_number, "block_hash": receipt.block_hash})
-    return found
+    if receipt is None or not any(_is_of(row, one) for one in receipt.transfers):
+        return None
+    return breaks.change(row, {"block_number": receipt.block_number, "block_hash": receipt.block_hash}) or row
+
+
+def _is_of(row: BreakRow, one: TransferLog) -> bool:
+    """Whether a break is about this one; mined again, a transaction may have another in its place."""
+    is_ours = one.contract == config.read(config.TokenSettings).contract_address.lower()
+    return is_ours and one.log_index == row["log_index"] and discrepancies.sides_of(one) == row["found"]
 
 
 def as_transfer(row: SightingRow) -> ChainTransfer:

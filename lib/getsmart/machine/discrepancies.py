@@ -9,7 +9,7 @@ from pymongo.errors import DuplicateKeyError
 
 from getsmart import clock, config, log
 from getsmart.breaks import NOTHING_MOVED, RECONCILIATION, BreakRow, BreakType, Leg, Sides, log_key
-from getsmart.chain import ChainTransfer
+from getsmart.chain import ChainTransfer, TransferLog
 from getsmart.ids import new_id
 from getsmart.machine import correct, matching
 from getsmart.machine.conclude import confirm
@@ -68,7 +68,7 @@ def settlement_of(found: ChainTransfer) -> dict[str, Any]:
     return {"tx_hash": found.tx_hash, "log_index": found.log_index}
 
 
-def sides_of(one: ChainTransfer | Transfer) -> Sides:
+def sides_of(one: ChainTransfer | TransferLog | Transfer) -> Sides:
     """A Transfer as a break tells of it."""
     return {"sender": one.sender, "recipient": one.recipient, "amount": str(one.amount)}
 
@@ -165,7 +165,9 @@ def open_break(
         known = breaks.find_subject(subject)
         if known is None or known["status"] == "open" or not is_its_own(known):
             return None
-        row = breaks.change(known, {**facts, "status": "open", **({"due": due} if due else {})}, ("resolution",))
+        row = breaks.change(
+            known, {**facts, "amount": amount, "status": "open", **({"due": due} if due else {})}, ("resolution",)
+        )
     _tell(row)
     opened: BreakRow | None = row
     return opened
@@ -182,12 +184,16 @@ def is_its_own(closed: BreakRow) -> bool:
     return closed.get("resolution", {}).get("who") == RECONCILIATION
 
 
-def book_more(row: BreakRow) -> None:
-    """More of its Transfer is ours by now: that is due. What reconciliation had closed is open again."""
+def book_more(row: BreakRow) -> bool:
+    """More of its Transfer is ours by now: that is due. What reconciliation had closed is open again.
+
+    False where somebody else changed the break.
+    """
     if row["status"] == "resolved" and is_its_own(row):
-        _tell(breaks.change(row, {"status": "open", "due": "stand"}, ("resolution",)))
-    else:
-        breaks.change(row, {"due": "stand"})
+        opened = breaks.change(row, {"status": "open", "due": "stand"}, ("resolution",))
+        _tell(opened)
+        return opened is not None
+    return breaks.change(row, {"due": "stand"}) is not None
 
 
 def vanished(row: TransactionRow, wanted: Transfer, *, was_reorganised: bool) -> None:

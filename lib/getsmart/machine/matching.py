@@ -142,13 +142,18 @@ def could_be(row: TransactionRow, at: Moments) -> bool:
 
     A row that was never sent caused nothing, unless its sending was lost in a restore: before that moment, then.
     """
-    if at.mined_at < row["created_at"] - _CLOCKS:
+    if is_newer(row, at.mined_at):
         return False
     started = row.get("send_started_at")
     if started is not None:
         return at.mined_at <= started + _MINED_WITHIN
     restored_at = at.restored_at
     return restored_at is not None and row["created_at"] <= restored_at and at.mined_at <= restored_at + _MINED_WITHIN
+
+
+def is_newer(row: TransactionRow, mined_at: datetime) -> bool:
+    """Whether the row was made after that: it is not the cause of what was mined then."""
+    return mined_at < row["created_at"] - _CLOCKS
 
 
 def may_speak(row: TransactionRow, at: Moments) -> bool:

@@ -97,6 +97,7 @@ def _run(end: float, holder: str, tell: Tell, last: int | None) -> Done:
     is_to_end = is_all_read and is_whole and _has_seen(recovery["restored_at"], depth_block, head)
     if is_to_end and revisit.decide(recovery, end):
         _recovered(recovery, place)
+    revisit.welcome()  # last: whatever keeps it from going on keeps nobody else
     return Done(_next(place) - _next(begun), transfers, is_at_head)
 
 

@@ -17,11 +17,12 @@ from getsmart.stores import breaks, controls, onchain, progress, transactions, w
 
 _BATCH = 500
 _DUE = 100
-_CLOSED = 50
+_NEWCOMERS, _CLOSED = 100, 50
 _UNWITNESSED = 50
 _SWEEP = timedelta(seconds=30)
 _STORED_WITHIN_MS = 900_000
 _NEVER = datetime.fromtimestamp(0, UTC)
+_EVER = datetime.max.replace(tzinfo=UTC)
 
 
 def look(recovery: dict[str, Any], *, is_all_read: bool) -> None:
@@ -39,8 +40,6 @@ def look(recovery: dict[str, Any], *, is_all_read: bool) -> None:
         _sweep(noted.get("sweep_after") or "")
         if is_all_read:
             lift_shadow(recovery)
-    if noted.get("welcome") or is_time:
-        _welcome(noted.get("welcome"), noted.get("welcomed_at", _NEVER))
 
 
 def decide(recovery: dict[str, Any], end: float) -> bool:
@@ -56,7 +55,7 @@ def decide(recovery: dict[str, Any], end: float) -> bool:
             return False
         seen |= {row["_id"] for row in new}
         _look_at(new, recovery, is_all_read=True)
-    return _book_all()
+    return _book_all(end)
 
 
 def _book_some(reached: str) -> None:
@@ -69,12 +68,19 @@ def _book_some(reached: str) -> None:
         progress.note({"due_to": now_at})
 
 
-def _book_all() -> bool:
-    """Try each break that is due, once; whether none is left that could have been booked."""
-    left, after = 0, ""
+def _book_all(end: float) -> bool:
+    """Try each break that is due, once; whether all were, and none is left that could have been booked.
+
+    Where there is no more time the next run goes on behind those that can't be.
+    """
+    left, after = 0, controls.read_all().get(progress.NAME, {}).get("tried_to", "")
     while page := breaks.find_due(_DUE, after):
         after = page[-1]["_id"]
         left += sum(not (_book(row) or _must_wait(row)) for row in page)
+        if clock.monotonic() > end:
+            progress.note({"tried_to": "" if left else after})
+            return False
+    progress.note({"tried_to": ""})
     return left == 0
 
 
@@ -160,7 +166,7 @@ def _book(row: BreakRow) -> bool:
     if cause is not None:
         return correct.fall(row, f"it is {cause['_id']}'s") is not None
     one, sides = _of(row)
-    if row["type"] == "missing_in_ledger" and compare.rivals_for(one, sides):
+    if _is_waited_for(row, one, sides):
         return False
     return discrepancies.book(row, one, matching.legs(*sides, one.amount)) is not None
 
@@ -172,8 +178,14 @@ def _must_wait(row: BreakRow) -> bool:
     if row["type"] == "reorged":
         return correct.is_short(row, discrepancies.legs_back(row))
     one, sides = _of(row)
-    is_waited_for = row["type"] == "missing_in_ledger" and bool(compare.rivals_for(one, sides))
-    return is_waited_for or correct.is_short(row, matching.legs(*sides, one.amount))
+    return _is_waited_for(row, one, sides) or correct.is_short(row, matching.legs(*sides, one.amount))
+
+
+def _is_waited_for(row: BreakRow, one: ChainTransfer, sides: tuple[str, str]) -> bool:
+    """Whether a row under way may turn out to be its cause."""
+    if row["type"] != "missing_in_ledger":
+        return False
+    return any(not matching.is_newer(rival, row.get("mined_at", _EVER)) for rival in compare.rivals_for(one, sides))
 
 
 def _of(row: BreakRow) -> tuple[ChainTransfer, tuple[str, str]]:
@@ -249,20 +261,26 @@ def _with_more_legs(found: Sequence[BreakRow]) -> list[BreakRow]:
     return [raised for raised in found if len(legs(raised)) > len(raised["standing"])]
 
 
-def _welcome(going_on: dict[str, Any] | None, last: datetime) -> None:
-    """What new wallets had before they were ours was closed, if it was theirs alone: it is looked up for each.
+def welcome() -> None:
+    """Look up, every 30 s, what new wallets had before they were ours: what was theirs alone was closed.
 
-    A page a run. Each pass begins a quarter of an hour before the `last` one did: an id is made before its wallet is
-    stored, and who judged a Transfer may have asked for wallets just before. `going_on` is where the pass is.
+    A page a run. Each pass begins a quarter of an hour before the last one did: an id is made before its wallet is
+    stored, and who judged a Transfer may have asked for wallets just before. Raises ChainUnavailable.
     """
-    place = going_on or {"begun_at": clock.now(), "wallet": lowest_id("wlt", last, -_STORED_WITHIN_MS), "break": ""}
-    new = wallets.find_new(place["wallet"], _BATCH)
+    noted = controls.read_all().get(progress.NAME, {})
+    last = noted.get("welcomed_at", _NEVER)
+    if not noted.get("welcome") and clock.now() - last < _SWEEP:
+        return
+    first: dict[str, Any] = {"begun_at": clock.now(), "wallet": lowest_id("wlt", last, -_STORED_WITHIN_MS), "break": ""}
+    place = noted.get("welcome") or first
+    new = wallets.find_new(place["wallet"], _NEWCOMERS)
     page = breaks.find_closed_of([row["address_key"] for row in new], _CLOSED, place["break"]) if new else []
-    for raised in compare.are_there(_with_more_legs(page)):
-        discrepancies.book_more(raised)
+    done = [discrepancies.book_more(raised) for raised in compare.are_there(_with_more_legs(page))]
+    if not all(done):
+        return  # somebody else was at one of them: once more
     if len(page) == _CLOSED:
         progress.note({"welcome": {**place, "break": page[-1]["_id"]}})
-    elif len(new) == _BATCH:
+    elif len(new) == _NEWCOMERS:
         progress.note({"welcome": {**place, "wallet": new[-1]["_id"], "break": ""}})
     else:
         progress.note({"welcome": None, "welcomed_at": place["begun_at"]})

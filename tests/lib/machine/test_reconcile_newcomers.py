@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 
-from getsmart import clock
+from getsmart import chain, clock
 from getsmart.amounts import UNIT
 from getsmart.ids import lowest_id
-from getsmart.machine import discrepancies, reconcile, revisit
+from getsmart.machine import compare, discrepancies, reconcile, revisit
 from getsmart.stores import breaks, onchain
 from ops import reconcile as commands
-from tests.chainbook import OUTSIDE, ZERO, confirmed_row, external, found, on_chain, reconciled, stranger
+from tests.chainbook import OUTSIDE, ZERO, confirmed_row, external, found, on_chain, reconciled, stranger, unknown_row
 from tests.explained import questions
 from tests.money import Bench, Row
 
@@ -136,14 +136,85 @@ def test_what_only_moved_to_another_block_is_theirs(bench: Bench) -> None:
     bench.provider.private("reorg", depth=1, drop=[])
     looked(bench)
     come(bench, ada)
-    looked(bench)
     assert posted(bench, ada) == ("4", "4")
     bench.audit()
 
 
+def test_what_a_person_closed_and_only_moved_is_theirs(bench: Bench) -> None:
+    """Its block is noted anew and it is booked, in the one pass that looks at this wallet."""
+    ada = stranger(bench)
+    on_chain(bench, (ZERO, ada["address"], 4 * UNIT))
+    reconciled()
+    (raised,) = found(bench)["missing_in_ledger"]
+    assert commands.main(["--close", raised["_id"], "--who", "grace", "--why", "the API before this one"]) == 0
+    bench.provider.private("reorg", depth=1, drop=[])
+    bench.time.advance(3600)
+    looked(bench)
+    ada["_id"] = lowest_id("wlt", clock.now(), 0)
+    come(bench, ada)
+    assert posted(bench, ada) == ("4", "4")
+    bench.audit()
+
+
+def test_another_transfer_in_its_place_is_not_its_own(bench: Bench) -> None:
+    """Mined again, a transaction may have another Transfer at that place: what stood there is gone."""
+    ada = stranger(bench)
+    on_chain(bench, (ZERO, OUTSIDE, 10 * UNIT))
+    on_chain(bench, (OUTSIDE, ada["address"], 4 * UNIT))
+    reconciled()
+    bench.provider.private("reorg", depth=1, drop=[])
+    looked(bench)
+    (closed,) = found(bench, "resolved")["missing_in_ledger"]
+    changed = {"found.amount": str(5 * UNIT), "amount": str(5 * UNIT), "block_hash": "0x" + "ab" * 32}
+    bench.raw.breaks.update_one({"_id": closed["_id"]}, {"$set": changed})
+    come(bench, ada)
+    assert posted(bench, ada) == ("0", "0")
+    (gone,) = found(bench, "resolved")["missing_in_ledger"]
+    assert gone["resolution"]["why"] == "its block was reorganised away"
+
+
+def test_a_block_that_the_node_does_not_have_takes_nothing_back(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be pruned, or a node that lags: what was judged at the depth stands."""
+    ada = stranger(bench)
+    on_chain(bench, (ZERO, OUTSIDE, 10 * UNIT))
+    on_chain(bench, (OUTSIDE, ada["address"], 4 * UNIT))
+    reconciled()
+    are_there = compare.are_there
+
+    def pruned(rows: Any) -> Any:
+        with monkeypatch.context() as patched:
+            patched.setattr(chain, "blocks", lambda _numbers: {})
+            patched.setattr(chain, "receipt", lambda _hash: None)
+            return are_there(rows)
+
+    monkeypatch.setattr(compare, "are_there", pruned)
+    come(bench, ada)
+    assert posted(bench, ada) == ("4", "4")
+    bench.audit()
+
+
+def test_an_order_of_today_did_not_cause_what_was_mined_before(bench: Bench) -> None:
+    """A payment like one of their own that is not booked yet: that is booked, whatever becomes of the order."""
+    payer = {
+        "account": bench.wallet["wallet_id"],
+        "wallet_id": bench.wallet["wallet_id"],
+        "address": bench.wallet["address"],
+    }
+    bench.funded("10")
+    ada = stranger(bench)
+    on_chain(bench, (payer["address"], ada["address"], UNIT))
+    reconciled()
+    bench.time.advance(600)
+    outside = {"account": "external", "address": ada["address"]}
+    held = {"name": payer["account"], "state": "held"}
+    unknown_row(bench, kind="transfer", origin=payer, target=outside, hold=held)
+    come(bench, ada)
+    assert posted(bench, ada) == ("1", "1")
+
+
 def test_however_many_come_each_is_looked_at(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """More wallets, and more Transfers, than one look takes: the next runs go on, without waiting for the next time."""
-    monkeypatch.setattr(revisit, "_BATCH", 2)
+    monkeypatch.setattr(revisit, "_NEWCOMERS", 2)
     monkeypatch.setattr(revisit, "_CLOSED", 2)
     came = [stranger(bench) for _ in range(5)]
     on_chain(bench, (ZERO, OUTSIDE, 15 * UNIT))
@@ -155,7 +226,7 @@ def test_however_many_come_each_is_looked_at(bench: Bench, monkeypatch: pytest.M
     assert bench.raw.sightings.count_documents({}) == 0
     bench.raw.wallets.insert_many(came)
     bench.time.advance(31)
-    for _ in range(14):  # in no time: each looks at two Transfers of two wallets
+    for _ in range(18):  # in no time: each looks at two Transfers of two wallets
         reconcile.run(60.0)
     assert [posted(bench, row) for row in came] == [("3", "3")] * 5
     bench.audit()
@@ -235,6 +306,21 @@ def test_breaks_that_cannot_be_booked_hold_up_no_other(bench: Bench, monkeypatch
     come(bench, ada)
     assert posted(bench, ada) == ("1", "1")
     assert [row.get("due") for row in found(bench)["missing_in_ledger"]] == ["stand"] * 4 + [None]
+
+
+def test_a_recovery_tries_those_that_are_due_in_as_many_runs_as_it_takes(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without any time left each run tries two more; then it may end, and begins anew the next time."""
+    monkeypatch.setattr(revisit, "_DUE", 2)
+    bench.funded("5")
+    bench.provider.fault("/v2/app/coin/burn", "stuck")
+    bench.burn("5")
+    on_chain(bench, *((bench.wallet["address"], OUTSIDE, UNIT + number) for number in range(4)))
+    reconciled()
+    for _ in range(2):
+        assert [revisit._book_all(0.0) for _ in range(3)] == [False, False, True]
+    assert revisit._book_all(clock.monotonic() + 60)
 
 
 def test_both_sides_are_found_by_an_index(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
