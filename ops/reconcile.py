@@ -1,8 +1,8 @@
 """`./doit reconcile`: compare the chain with the books up to its head, and tell what does not agree.
 
 Without options it goes on where the tick stands. `--from BLOCK` reads from that block again, `--to` ends there; reading
-a block twice changes nothing. `--report` only tells what is open. `--close BREAK` closes a break that a person has
-dealt with. Exit 0 when nothing is open, 1 when something is, 2 when it could not be told.
+a block twice changes nothing. `--report` only tells what is open. `--close BREAK ...` closes breaks that a person has
+dealt with, each that can be. Exit 0 when nothing is open, 1 when something is, 2 when it could not be told or closed.
 """
 
 import argparse
@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--to", dest="last", type=int, metavar="BLOCK", help="end with this block")
     parser.add_argument("--report", action="store_true", help="compare nothing, only tell what is open")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    parser.add_argument("--close", metavar="BREAK", help="close this break; needs --why")
+    parser.add_argument("--close", nargs="+", metavar="BREAK", help="close these breaks; needs --why")
     parser.add_argument("--who", help="who closes it (default: this system's user)")
     parser.add_argument("--why", default="", help="what was found out and done")
     settings.option(parser)
@@ -163,9 +163,21 @@ def describe(row: BreakRow) -> str:
     return "\n".join(lines)
 
 
-def _close(break_id: str, who: str, why: str) -> int:
+def _close(break_ids: Sequence[str], who: str, why: str) -> int:
+    """Close each that can be; UNTOLD where one can't, and why on stderr."""
     if not why.strip():
         raise ValueError("--why has to say what was found out and done")
+    ended = 0
+    for break_id in break_ids:
+        try:
+            _close_one(break_id, who, why)
+        except ValueError as error:
+            print(f"reconcile: {error}", file=sys.stderr)
+            ended = UNTOLD
+    return ended
+
+
+def _close_one(break_id: str, who: str, why: str) -> None:
     row = breaks.find(break_id)
     if row is None or row["status"] != "open":
         raise ValueError(f"there is no open break {break_id}")
@@ -175,7 +187,6 @@ def _close(break_id: str, who: str, why: str) -> int:
     if breaks.change(row, {"status": "resolved", "resolution": resolution}) is None:
         raise ValueError(f"{break_id} changed in this moment; look again")
     print(f"{break_id} is closed")
-    return 0
 
 
 if __name__ == "__main__":

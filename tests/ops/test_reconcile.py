@@ -82,6 +82,20 @@ def test_what_is_still_due_is_not_closed(bench: Bench, capsys: pytest.CaptureFix
     assert bench.balance()["posted"] == "1"
 
 
+def test_several_are_closed_at_once(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each that can be; what can't be is told, and the exit status says so."""
+    on_chain(bench, *((ZERO, bench.wallet["address"], UNIT + number) for number in range(3)))
+    reconciled()
+    first, second, third = (row["_id"] for row in found(bench)["missing_in_ledger"])
+    assert (
+        reconcile.main(["--close", first, "brk_none", second, "--who", "ada", "--why", "by hand"]) == reconcile.UNTOLD
+    )
+    assert "there is no open break brk_none" in capsys.readouterr().err
+    assert [row["_id"] for row in found(bench)["missing_in_ledger"]] == [third]
+    assert reconcile.main(["--close", third, "--why", "by hand"]) == 0
+    assert found(bench) == {}
+
+
 @pytest.mark.parametrize("is_closed", [True, False], ids=["closed by a person", "open"])
 def test_what_is_mined_again_counts_again_whoever_closed_its_break(bench: Bench, is_closed: bool) -> None:
     """Also after a while in which too little could be set aside for it; nothing is left to be looked at."""
