@@ -21,6 +21,15 @@ def _present(bench: Bench) -> None:
     bench.catch_up()
 
 
+def stranger_who_was_paid(bench: Bench) -> tuple[Row, Row]:
+    """Somebody without a wallet to whom another stranger has paid 4 GETS, and where that was mined; it is judged."""
+    row = stranger(bench)
+    on_chain(bench, (ZERO, OUTSIDE, 10 * UNIT))
+    (mined,) = on_chain(bench, (OUTSIDE, row["address"], 4 * UNIT))
+    reconciled()
+    return row, mined
+
+
 def come(bench: Bench, *rows: Row) -> None:
     """Their wallets are created, and the tick has had the time to see it."""
     bench.raw.wallets.insert_many(rows)
@@ -111,10 +120,7 @@ def test_what_the_chain_took_back_stays_away(bench: Bench) -> None:
 
 def test_what_the_chain_took_back_from_strangers_stays_away(bench: Bench) -> None:
     """Nobody of ours had any of it when its block went: the chain is asked again before it is booked."""
-    ada = stranger(bench)
-    on_chain(bench, (ZERO, OUTSIDE, 10 * UNIT))
-    (mined,) = on_chain(bench, (OUTSIDE, ada["address"], 4 * UNIT))
-    reconciled()
+    ada, mined = stranger_who_was_paid(bench)
     bench.provider.private("reorg", depth=1, drop=[mined["tx_hash"]])
     looked(bench)
     come(bench, ada)
@@ -129,10 +135,7 @@ def test_what_the_chain_took_back_from_strangers_stays_away(bench: Bench) -> Non
 
 def test_what_only_moved_to_another_block_is_theirs(bench: Bench) -> None:
     """A reorganisation that mined it again, while they were strangers."""
-    ada = stranger(bench)
-    on_chain(bench, (ZERO, OUTSIDE, 10 * UNIT))
-    on_chain(bench, (OUTSIDE, ada["address"], 4 * UNIT))
-    reconciled()
+    ada, _ = stranger_who_was_paid(bench)
     bench.provider.private("reorg", depth=1, drop=[])
     looked(bench)
     come(bench, ada)
@@ -158,10 +161,7 @@ def test_what_a_person_closed_and_only_moved_is_theirs(bench: Bench) -> None:
 
 def test_another_transfer_in_its_place_is_not_its_own(bench: Bench) -> None:
     """Mined again, a transaction may have another Transfer at that place: what stood there is gone."""
-    ada = stranger(bench)
-    on_chain(bench, (ZERO, OUTSIDE, 10 * UNIT))
-    on_chain(bench, (OUTSIDE, ada["address"], 4 * UNIT))
-    reconciled()
+    ada, _ = stranger_who_was_paid(bench)
     bench.provider.private("reorg", depth=1, drop=[])
     looked(bench)
     (closed,) = found(bench, "resolved")["missing_in_ledger"]
@@ -175,10 +175,7 @@ def test_another_transfer_in_its_place_is_not_its_own(bench: Bench) -> None:
 
 def test_a_block_that_the_node_does_not_have_takes_nothing_back(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """It may be pruned, or a node that lags: what was judged at the depth stands."""
-    ada = stranger(bench)
-    on_chain(bench, (ZERO, OUTSIDE, 10 * UNIT))
-    on_chain(bench, (OUTSIDE, ada["address"], 4 * UNIT))
-    reconciled()
+    ada, _ = stranger_who_was_paid(bench)
     are_there = compare.are_there
 
     def pruned(rows: Any) -> Any:
