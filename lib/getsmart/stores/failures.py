@@ -31,6 +31,7 @@ class _Gate:
 
     def __init__(self) -> None:
         self.left, self.at, self.shut_until, self.left_out = float(PROCESS_PLACES), clock.monotonic(), 0.0, 0
+        self.minute, self.untried = "", list[int]()
 
     def admit(self, wanted: int) -> int:
         now = clock.monotonic()
@@ -44,6 +45,14 @@ class _Gate:
     def shut(self, lost: int) -> None:
         self.left_out += lost
         self.shut_until = clock.monotonic() + _REST_SECONDS
+
+    def places(self, most: int) -> list[str]:
+        """Up to so many of this minute's places, in an order of chance, none of them twice: the rest may be taken."""
+        minute = f"{clock.now():%Y%m%dT%H%M}"
+        if minute != self.minute:
+            self.minute, self.untried = minute, random.sample(range(PLACES), PLACES)
+        taken, self.untried = self.untried[:most], self.untried[most:]
+        return [f"{minute}.{place:02d}" for place in taken]
 
 
 @cache
@@ -67,7 +76,7 @@ def keep(lines: Sequence[Mapping[str, Any]]) -> None:
         rows[0]["left_out"] = gate.left_out
     try:
         with pymongo.timeout(SECONDS):
-            lost = _place(rows)
+            lost = _place(rows, gate)
     except (PyMongoError, GetSmartError):
         gate.shut(admitted)
         return
@@ -81,20 +90,20 @@ def _row(line: Mapping[str, Any]) -> Document:
     return {"code": line["event"], **line, "at": datetime.fromisoformat(line["at"])}
 
 
-def _place(rows: Sequence[Document]) -> int:
+def _place(rows: Sequence[Document], gate: _Gate) -> int:
     """Insert them at free places of the minute; how many found none."""
-    places = database().get_collection("failures", write_concern=WriteConcern(1))
+    failures = database().get_collection("failures", write_concern=WriteConcern(1))
     left = list(rows)
     for _ in range(_TRIES):
-        minute = f"{clock.now():%Y%m%dT%H%M}"
-        for row, place in zip(left, random.sample(range(PLACES), len(left)), strict=True):
-            row["_id"] = f"{minute}.{place:02d}"
+        places = gate.places(len(left))
+        if not places:  # none is needed any more, or none is left
+            break
+        placed = [{**row, "_id": place} for row, place in zip(left, places, strict=False)]
+        left = left[len(placed) :]
         try:
-            places.insert_many(left, ordered=False)
+            failures.insert_many(placed, ordered=False)
         except BulkWriteError as error:
-            left = [left[one["index"]] for one in error.details["writeErrors"]]
-        else:
-            return 0
+            left += [placed[one["index"]] for one in error.details["writeErrors"]]
     return len(left)
 
 
