@@ -301,7 +301,43 @@ def version_9(raw: Raw) -> None:
     raw.controls.update_one({"_id": "reconciliation"}, {"$set": noted})
 
 
-BUILDERS: dict[int, Callable[[Raw], None]] = {number: globals()[f"version_{number}"] for number in range(1, 10)}
+def version_10(raw: Raw) -> None:
+    """What a transaction paid outside, booked on into the wallet that the address has become."""
+    outside = {"account": "external", "address": address(2)}
+    more = {"kind": "transfer", "route": "/v1/tokens/transfer", "passed_on_to": WALLETS[1], "origin": _party(1)}
+    more |= {"target": outside, "hold": {"name": WALLETS[0], "state": "settled"}, "is_unsummed": True}
+    place = {"tx_hash": f"0x{10:064x}", "block_number": 8, "block_hash": HASH}
+    settled = {**place, "settlement": {"tx_hash": place["tx_hash"], "log_index": 0}}
+    row = _mint(10, 2, ("queued", "submitted", "confirmed"), **more, **settled)
+    raw.transactions.insert_one(row)
+    closed = {"who": "reconciliation", "why": f"it is {row['_id']}'s", "at": AT}
+    raised = {"_id": "brk_3", "version": 2, "subject": f"log:{place['tx_hash']}:0", "type": "missing_in_ledger"}
+    raised |= {"status": "resolved", "first_seen": AT, "updated_at": AT, "standing": [["external", WALLETS[1]]]}
+    sides = {"sender": address(1).lower(), "recipient": address(2).lower(), "amount": str(2 * UNIT)}
+    raised |= {"bookings": 1, "amount": str(2 * UNIT), **place, "log_index": 0, "found": sides, "resolution": closed}
+    raw.breaks.insert_one(raised)
+    passed = {"_id": "brk_3:0", "break_id": "brk_3", "transaction_id": "brk_3", "amount": units(2), "at": AT}
+    parties = {"origin": {"account": "external"}, "target": {"account": WALLETS[1]}}
+    raw.corrections.insert_one({**passed, **parties, "is_unsummed": True})
+    _book(raw, row["_id"], -2, {"transaction_id": row["_id"], "amount": units(2), "at": row["updated_at"]})
+    _book(raw, "brk_3:0", 2, {"transaction_id": "brk_3", "break_id": "brk_3", "amount": units(2), "at": AT})
+    noted = {"greet": None, "greeted_at": AT}
+    raw.controls.update_one({"_id": "reconciliation"}, {"$set": noted})
+
+
+def _book(raw: Raw, name: str, gets: int, line: Row) -> None:
+    """Two entries between `external` and a wallet: the first pays, the second is paid."""
+    wallet, ways = (WALLETS[0], ("debit", "credit")) if gets < 0 else (WALLETS[1], ("credit", "debit"))
+    moved = {"posted": units(gets), "available": units(gets), "sequence": 1, "version": 1}
+    raw.accounts.update_one({"_id": wallet}, {"$inc": moved})
+    account: Any = raw.accounts.find_one({"_id": wallet})
+    numbered = {"account_sequence": account["sequence"], "balance_after": account["posted"]}
+    own = {"_id": f"{name}:{ways[0]}", "account": wallet, "direction": ways[0], **line, **numbered}
+    other = {"_id": f"{name}:{ways[1]}", "account": "external", "direction": ways[1], **line}
+    raw.entries.insert_many([own, other])
+
+
+BUILDERS: dict[int, Callable[[Raw], None]] = {number: globals()[f"version_{number}"] for number in range(1, 11)}
 
 
 def fill(raw: Raw, version: int) -> None:

@@ -6,7 +6,7 @@ from getsmart import chain, clock, config, log
 from getsmart.amounts import GENESIS_SUPPLY
 from getsmart.breaks import TAKEN_BACK, BreakRow, SightingRow, log_key
 from getsmart.chain import Block, ChainTransfer, TransferLog
-from getsmart.machine import correct, discrepancies, matching
+from getsmart.machine import correct, discrepancies, matching, onward
 from getsmart.machine.matching import ByHash, Known
 from getsmart.machine.wanted import expected
 from getsmart.models import ISSUANCE, TREASURY, TransactionRow, is_final
@@ -49,6 +49,7 @@ def apply(found: ByHash, sides: dict[str, tuple[str, str]], mined_at: dict[int, 
     """Act on what hashes told; the ids of the rows whose Transfers were among them."""
     waiting = [sighting(one, clock.now(), row["_id"]) for row, one in found.pairs if _must_wait(row, one)]
     breaks.sight(waiting)
+    onward.pass_on([row for row, _ in found.pairs])
     for row, one in found.pairs:
         if row["status"] != "confirmed" and is_final(row["status"]):
             discrepancies.missing_in_ledger(one, mined_at[one.block_number].at, sides[key_of(one)], row["_id"])

@@ -85,4 +85,6 @@ def confirm(
     booked = exchange.find_booked(settlement["tx_hash"], settlement["log_index"])
     if booked is None:
         return transact(settle)
+    for leg in exchange.way_on(row, booked):
+        changes["passed_on_to"] = leg.target
     return exchange.run(booked, lambda session: settle(session, booked))

@@ -39,12 +39,17 @@ def stand(row: BreakRow, legs: Sequence[Leg], *, also: Write = _nothing_more) ->
     return _move(row, new, after, ("due",), also)
 
 
-def fall(row: BreakRow, why: str, *, also: Write = _nothing_more) -> BreakRow | None:
-    """Undo what the break booked and close it, together with what `also` writes; None as above."""
-    undone = [Leg(*leg).back() for leg in reversed(row["standing"])]
+def fall(row: BreakRow, why: str, *, leaving: Sequence[Leg] = (), also: Write = _nothing_more) -> BreakRow | None:
+    """Undo what the break booked and close it, together with what `also` writes; None as above.
+
+    Of what it booked, or has to, `leaving` is in the books after that.
+    """
+    standing = [Leg(*leg) for leg in row["standing"]]
+    undone = [leg.back() for leg in reversed(standing) if leg not in leaving]
+    new = [leg for leg in leaving if leg not in standing]
     resolution = {"who": RECONCILIATION, "why": why, "at": clock.now()}
-    after = {"standing": [], "status": "resolved", "resolution": resolution}
-    done = _move(row, undone, after, ("due",), also)
+    after = {"standing": [list(leg) for leg in leaving], "status": "resolved", "resolution": resolution}
+    done = _move(row, [*undone, *new], after, ("due",), also)
     if done is not None:
         log.event("break.resolved", break_id=row["_id"], type=row["type"], why=why)
     return done

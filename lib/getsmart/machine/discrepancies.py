@@ -15,7 +15,7 @@ from getsmart.machine import correct, matching
 from getsmart.machine.conclude import confirm
 from getsmart.machine.matching import Clash
 from getsmart.metakeep.protocol import Transfer
-from getsmart.models import TransactionRow
+from getsmart.models import EXTERNAL, TransactionRow
 from getsmart.mongo import to_units
 from getsmart.stores import breaks, transactions, wallets
 from getsmart.stores.onchain import annotate, find_settled
@@ -95,7 +95,7 @@ def missing_in_ledger(
 
 def _left_open(found: ChainTransfer) -> BreakRow | None:
     """The break that somebody raised to close it, and died between."""
-    known = breaks.find_subject(_subject("missing_in_ledger", found))
+    known = breaks.find_subject(subject_of("missing_in_ledger", found.tx_hash, found.log_index))
     return known if known is not None and known["status"] == "open" and not known["standing"] else None
 
 
@@ -134,17 +134,39 @@ def ambiguous(found: ChainTransfer, mined_at: datetime, candidates: Sequence[Tra
 def _raise(type_: BreakType, found: ChainTransfer, more: dict[str, Any], *, is_due: bool) -> BreakRow | None:
     """The break about this Transfer, new or opened again; None when it is open already, or a person closed it."""
     facts = {**settlement_of(found), **place_of(found), **more}
-    return open_break(type_, _subject(type_, found), str(found.amount), facts, due="stand" if is_due else None)
+    return open_break(
+        type_,
+        subject_of(type_, found.tx_hash, found.log_index),
+        str(found.amount),
+        facts,
+        due="stand" if is_due else None,
+    )
 
 
-def _subject(type_: BreakType, found: ChainTransfer) -> str:
-    return f"{type_}:{log_key(found.tx_hash, found.log_index)}"
+def subject_of(type_: BreakType, tx_hash: str, log_index: int) -> str:
+    """What a break of this type about this Transfer is called, whoever raises it."""
+    return f"{type_}:{log_key(tx_hash, log_index)}"
 
 
 def open_break(
     type_: BreakType, subject: str, amount: str, facts: dict[str, Any], *, due: Literal["stand"] | None
 ) -> BreakRow | None:
     """Insert a break, or open again one that reconciliation itself had closed; None when there is nothing to do."""
+    if due is not None:
+        facts = {**facts, "due": due}
+    made = new_break(type_, subject, amount, facts)
+    row: BreakRow | None = made
+    if not breaks.insert(made):
+        known = breaks.find_subject(subject)
+        if known is None or known["status"] == "open" or not is_its_own(known):
+            return None
+        row = breaks.change(known, {**facts, "amount": amount, "status": "open"}, ("resolution",))
+    _tell(row)
+    return row
+
+
+def new_break(type_: BreakType, subject: str, amount: str, facts: dict[str, Any]) -> BreakRow:
+    """An open break that has booked nothing, with these facts; nobody has kept it yet."""
     at = clock.now()
     row: Any = {
         "_id": new_id("brk"),
@@ -159,18 +181,8 @@ def open_break(
         "amount": amount,
         **facts,
     }
-    if due is not None:
-        row["due"] = due
-    if not breaks.insert(row):
-        known = breaks.find_subject(subject)
-        if known is None or known["status"] == "open" or not is_its_own(known):
-            return None
-        row = breaks.change(
-            known, {**facts, "amount": amount, "status": "open", **({"due": due} if due else {})}, ("resolution",)
-        )
-    _tell(row)
-    opened: BreakRow | None = row
-    return opened
+    made: BreakRow = row
+    return made
 
 
 def _tell(opened: BreakRow | None) -> None:
@@ -226,7 +238,8 @@ def legs_back(row: BreakRow) -> list[Leg]:
 
 
 def _back(current: TransactionRow) -> list[Leg]:
-    return [Leg(current["target"]["account"], current["origin"]["account"])]
+    back = Leg(current["target"]["account"], current["origin"]["account"])
+    return [Leg(current["passed_on_to"], EXTERNAL), back] if "passed_on_to" in current else [back]
 
 
 def _with_row(

@@ -12,7 +12,7 @@ from getsmart import clock, log
 from getsmart.breaks import RECONCILIATION, BreakRow, Leg
 from getsmart.errors import DatabaseUnavailable
 from getsmart.machine.correct import correction, freed_by
-from getsmart.models import SYSTEM_ACCOUNTS, TransactionRow
+from getsmart.models import EXTERNAL, SYSTEM_ACCOUNTS, TransactionRow
 from getsmart.mongo import transact
 from getsmart.stores import breaks, ledger, reserves
 
@@ -51,9 +51,10 @@ def post(row: TransactionRow, instead_of: BreakRow, *, session: ClientSession) -
     break, so that all of it is tried again.
     """
     resolution = {"who": RECONCILIATION, "why": f"it is {row['_id']}'s", "at": clock.now()}
-    undone = _undone(instead_of)
+    onward = way_on(row, instead_of)
+    undone = [leg for leg in _undone(instead_of) if leg.back() not in onward]
     changes = {
-        "standing": [],
+        "standing": [list(leg) for leg in onward],
         "bookings": instead_of["bookings"] + len(undone),
         "status": "resolved",
         "transaction_id": row["_id"],
@@ -70,6 +71,12 @@ def post(row: TransactionRow, instead_of: BreakRow, *, session: ClientSession) -
         if (number, leg) not in first:
             ledger.correct(correction(instead_of, number, leg), session=session, is_held=False)
     log.event("break.resolved", break_id=instead_of["_id"], type=instead_of["type"], transaction_id=row["_id"])
+
+
+def way_on(row: TransactionRow, instead_of: BreakRow) -> list[Leg]:
+    """What a break has booked and the transaction does not: its outside address has become a wallet of ours."""
+    is_outside = row["target"]["account"] == EXTERNAL
+    return [leg for leg in (Leg(*one) for one in instead_of["standing"]) if is_outside and leg.origin == EXTERNAL]
 
 
 def _undone(row: BreakRow) -> list[Leg]:

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from getsmart import chain, clock
 from getsmart.breaks import TAKEN_BACK, BreakRow, Leg, SightingRow
 from getsmart.chain import ChainTransfer
 from getsmart.ids import lowest_id
-from getsmart.machine import compare, correct, discrepancies, matching
+from getsmart.machine import compare, correct, discrepancies, matching, onward
 from getsmart.machine.compare import key_of
 from getsmart.machine.matching import Moments
 from getsmart.machine.recovery import lift_shadow
@@ -19,6 +19,7 @@ _BATCH = 500
 _DUE = 100
 _NEWCOMERS, _CLOSED = 100, 50
 _UNWITNESSED = 50
+_WRITTEN: tuple[Literal["address"], Literal["address_key"]] = ("address", "address_key")  # as an order may name it
 _SWEEP = timedelta(seconds=30)
 _STORED_WITHIN_MS = 900_000
 _NEVER = datetime.fromtimestamp(0, UTC)
@@ -153,7 +154,7 @@ def _explained(one: ChainTransfer, row: TransactionRow) -> None:
     """A row has this Transfer: whatever was said about it is over."""
     for raised in breaks.find_of_log(one.tx_hash, one.log_index):
         if raised["status"] == "open":
-            correct.fall(raised, f"it is {row['_id']}'s")
+            onward.explain(raised, row)
 
 
 def _book(row: BreakRow) -> bool:
@@ -164,7 +165,7 @@ def _book(row: BreakRow) -> bool:
         return discrepancies.reverse(row)
     cause = onchain.find_settled(row["tx_hash"], row["log_index"])
     if cause is not None:
-        return correct.fall(row, f"it is {cause['_id']}'s") is not None
+        return onward.explain(row, cause) is not None
     one, sides = _of(row)
     if _is_waited_for(row, one, sides):
         return False
@@ -236,7 +237,7 @@ def _hold_against_rows(found: Sequence[BreakRow]) -> None:
     for raised in opened:
         cause = settled.get((raised["tx_hash"], raised["log_index"]))
         if cause is not None and raised["type"] in ("missing_in_ledger", "ambiguous"):
-            correct.fall(raised, f"it is {cause['_id']}'s")
+            onward.explain(raised, cause)
         elif cause is None and raised["type"] == "missing_in_ledger" and "due" not in raised:
             alone.append(raised)
     for raised in _with_more_legs(alone):
@@ -262,25 +263,29 @@ def _with_more_legs(found: Sequence[BreakRow]) -> list[BreakRow]:
 
 
 def welcome() -> None:
-    """Look up, every 30 s, what new wallets had before they were ours: what was theirs alone was closed.
+    """Look up, every 30 s, what new wallets had before they were ours: what we had paid to them, and what was closed.
 
     A page a run. Each pass begins a quarter of an hour before the last one did: an id is made before its wallet is
     stored, and who judged a Transfer may have asked for wallets just before. Raises ChainUnavailable.
     """
+    # The place had another name while it was only looked up what was closed: under this one all begins anew.
     noted = controls.read_all().get(progress.NAME, {})
-    last = noted.get("welcomed_at", _NEVER)
-    if not noted.get("welcome") and clock.now() - last < _SWEEP:
+    last = noted.get("greeted_at", _NEVER)
+    if not noted.get("greet") and clock.now() - last < _SWEEP:
         return
     first: dict[str, Any] = {"begun_at": clock.now(), "wallet": lowest_id("wlt", last, -_STORED_WITHIN_MS), "break": ""}
-    place = noted.get("welcome") or first
+    place = noted.get("greet") or first
     new = wallets.find_new(place["wallet"], _NEWCOMERS)
+    paid = onchain.find_paid_outside([row[name] for row in new for name in _WRITTEN], _CLOSED) if new else []
+    if not onward.pass_on(paid) or len(paid) == _CLOSED:
+        return  # somebody else was at one of them, or there are more: once more
     page = breaks.find_closed_of([row["address_key"] for row in new], _CLOSED, place["break"]) if new else []
     done = [discrepancies.book_more(raised) for raised in compare.are_there(_with_more_legs(page))]
     if not all(done):
         return  # somebody else was at one of them: once more
     if len(page) == _CLOSED:
-        progress.note({"welcome": {**place, "break": page[-1]["_id"]}})
+        progress.note({"greet": {**place, "break": page[-1]["_id"]}})
     elif len(new) == _NEWCOMERS:
-        progress.note({"welcome": {**place, "wallet": new[-1]["_id"], "break": ""}})
+        progress.note({"greet": {**place, "wallet": new[-1]["_id"], "break": ""}})
     else:
-        progress.note({"welcome": None, "welcomed_at": place["begun_at"]})
+        progress.note({"greet": None, "greeted_at": place["begun_at"]})

@@ -131,7 +131,7 @@ def _to_address(address: str) -> tuple[Party, dict[str, str]]:
     if address.lower() in refused:
         raise InvalidRequest.field("to_address", "must not be the zero address, the contract or the treasury")
     wallet = wallets.find_by_address(address)
-    target: Party = {"account": EXTERNAL, "address": address}
+    target: Party = {"account": EXTERNAL, "address": address.lower()}  # so it is found when it becomes a wallet
     if wallet is not None:
         # The wallet may be another client's: it is credited, and not shown.
         target = {"account": wallet["_id"], "address": wallet["address"]}

@@ -13,7 +13,7 @@ from getsmart.mongo import Document, database
 COLOUR, TICK = "colour", "tick"
 ANYBODY = "*"
 """Whose move `intend` takes over when nobody is named."""
-SCHEMA = 9
+SCHEMA = 10
 """The newest migration that this code was made for: ./doit migrate new counts it, and a test compares it."""
 
 

@@ -59,6 +59,24 @@ def find_open_between(origin: str, target: str, units: int) -> list[TransactionR
     return cast(list[TransactionRow], list(database().transactions.find(query, _UNREAD)))
 
 
+def find_paid_outside(addresses: Sequence[str], limit: int) -> list[TransactionRow]:
+    """Up to `limit` rows whose Transfers to these outside addresses stand in the books and on the chain.
+
+    Those that were booked on into a wallet are left out. Addresses are compared by letter: those of rows are in lower
+    case, but before schema 10 they are as their orderer wrote them.
+    """
+    query = {
+        "target.account": EXTERNAL,
+        "target.address": {"$in": list(addresses)},
+        "status": "confirmed",
+        "settlement.log_index": {"$gte": 0},
+        "reorged_at": {"$exists": False},
+        "passed_on_to": {"$exists": False},
+    }
+    rows = database().transactions.find(query, _UNREAD, hint="paid_outside").limit(limit)
+    return cast(list[TransactionRow], list(rows))
+
+
 def reserve_of(account: str) -> str | None:
     """What limits a debit of an account: the supply for issuance, the treasury, a wallet; nothing for the rest."""
     if account == ISSUANCE:

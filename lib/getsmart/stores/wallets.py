@@ -62,7 +62,8 @@ def find_ids_by_address(addresses: Sequence[str]) -> dict[str, str]:
 
 def find_new(after: str, limit: int) -> list[WalletRow]:
     """Up to `limit` wallets with an id above `after`, the oldest first: what they are called, and their addresses."""
-    rows = database().wallets.find({"_id": {"$gt": after}}, {"address_key": 1}).sort([("_id", 1)]).limit(limit)
+    named = {"address": 1, "address_key": 1}
+    rows = database().wallets.find({"_id": {"$gt": after}}, named).sort([("_id", 1)]).limit(limit)
     return cast(list[WalletRow], list(rows))
 
 

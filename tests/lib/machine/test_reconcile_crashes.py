@@ -7,6 +7,7 @@ import pytest
 
 from getsmart.amounts import UNIT
 from getsmart.errors import Internal
+from getsmart.ids import new_id
 from getsmart.machine import reconcile, repair
 from getsmart.machine.conclude import confirm
 from getsmart.models import SUPPLY
@@ -118,6 +119,28 @@ def test_what_a_newcomer_had_is_booked_once(bench: Bench, crashes: Crashes) -> N
     accounts = bench.raw.accounts.find({"_id": {"$in": [row["_id"] for row in came]}})
     assert [str(row["posted"]) for row in accounts] == [str(UNIT)] * times
     assert len(found(bench)["missing_in_ledger"]) == times + 1
+
+
+def test_what_we_paid_a_newcomer_is_passed_on_once(bench: Bench, crashes: Crashes) -> None:
+    """Our own transfer to an address that is a wallet by now: killed anywhere, in the wallet once."""
+    came: list[Row] = []
+
+    def prepare() -> None:
+        came.append(stranger(bench))
+        sent = bench.transfer("1", to_address=came[-1]["address"])
+        bench.settle()
+        assert bench.status(sent) == "confirmed"
+        reconciled()
+        came[-1]["_id"] = new_id("wlt")
+        bench.raw.wallets.insert_one(came[-1])
+
+    times = die_everywhere(bench, crashes, prepare)
+    all_is_well(bench)
+    assert len(came) == times > 8
+    accounts = bench.raw.accounts.find({"_id": {"$in": [row["_id"] for row in came]}})
+    assert [str(row["posted"]) for row in accounts] == [str(UNIT)] * times
+    assert bench.raw.corrections.count_documents({}) == times
+    assert found(bench) == {}
 
 
 def test_a_reorganisation_is_booked_back_once(bench: Bench, crashes: Crashes) -> None:

@@ -247,7 +247,7 @@ def test_a_wallet_that_was_stored_late_is_seen(bench: Bench, silent_minutes: int
 
 
 def test_an_order_that_was_made_before_they_came_is_waited_for(bench: Bench) -> None:
-    """Our own transfer to an address that is a wallet by the time it is seen: it is that order's, and no break."""
+    """Our own transfer to an address that is a wallet by the time it is seen: it is that order's, and the wallet's."""
     ada = stranger(bench)
     sent = bench.transfer("3", to_address=ada["address"])
     bench.raw.transactions.update_one({"_id": sent.data["transaction_id"]}, {"$unset": {"tx_hash": ""}})
@@ -261,7 +261,8 @@ def test_an_order_that_was_made_before_they_came_is_waited_for(bench: Bench) -> 
     assert bench.raw.breaks.count_documents({}) == 0
     bench.settle()
     assert bench.status(sent) == "confirmed"
-    assert bench.raw.breaks.count_documents({}) == bench.raw.corrections.count_documents({}) == 0
+    looked(bench)
+    assert (posted(bench, ada), external(bench), found(bench)) == (("3", "3"), 0, {})
     bench.audit()
 
 

@@ -67,7 +67,7 @@ def test_a_transfer_to_an_outside_address_is_booked_as_external(bench: Bench) ->
     """What leaves our wallets stays visible in the account `external`."""
     before = bench.on_chain(OUTSIDE)
     sent = bench.transfer("3", to_address=OUTSIDE)
-    assert sent.data["to"] == {"address": OUTSIDE, "account": "external"}
+    assert sent.data["to"] == {"address": OUTSIDE.lower(), "account": "external"}
     bench.settle()
     assert bench.status(sent) == "confirmed"
     assert bench.on_chain(OUTSIDE) == before + 3 * UNIT

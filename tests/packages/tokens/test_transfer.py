@@ -108,4 +108,4 @@ def test_a_transfer_to_an_address_is_taken(app: Client, outward: Door) -> None:
     paid = call(outward.path, outward.event(app.token, headers={"idempotency-key": unique("key")}))
     assert paid.status == 202, paid.text
     assert paid.data["from"] == {"account": "treasury"}
-    assert paid.data["to"] == {"address": OUTSIDE, "account": "external"}
+    assert paid.data["to"] == {"address": OUTSIDE.lower(), "account": "external"}

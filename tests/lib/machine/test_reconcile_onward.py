@@ -1,0 +1,288 @@
+"""What our own transfers paid to an outside address is its wallet's once it is one, as the chain has it."""
+
+from typing import Any
+
+import pytest
+
+from getsmart import clock
+from getsmart.amounts import UNIT
+from getsmart.ids import new_id
+from getsmart.machine import onward, reconcile, revisit
+from getsmart.mongo import to_decimal, to_units
+from getsmart.stores import breaks, onchain, reserves, transactions
+from ops import reconcile as commands
+from ops import resolve
+from tests.chainbook import OUTSIDE, external, found, minted_row, on_chain, reconciled, stranger, unknown_row
+from tests.explained import questions
+from tests.money import Bench, Row
+from tests.support import Answer
+
+
+@pytest.fixture(autouse=True)
+def _funded(bench: Bench) -> None:
+    """What is mined now is dated now; there is something to be paid with."""
+    bench.catch_up()
+    bench.funded("10")
+
+
+def paid(bench: Bench, whom: Row, amount: str = "3") -> Answer:
+    """Our transfer to somebody without a wallet, confirmed; the chain is read."""
+    sent = bench.transfer(amount, to_address=whom["address"])
+    bench.settle()
+    assert bench.status(sent) == "confirmed"
+    reconciled()
+    return sent
+
+
+def looked(bench: Bench) -> None:
+    """The next look at what has come, and as many runs as it takes to book it."""
+    bench.time.advance(31)
+    for _ in range(6):
+        reconcile.run(60.0)
+
+
+def come(bench: Bench, *rows: Row) -> None:
+    """Their wallets are created, and the tick has had the time to see it."""
+    for row in rows:
+        row["_id"] = new_id("wlt")
+    bench.raw.wallets.insert_many(rows)
+    looked(bench)
+
+
+def treasury(bench: Bench) -> int:
+    """What the treasury has more than at genesis."""
+    entries = bench.raw.entries.find({"account": "treasury", "transaction_id": {"$ne": "genesis"}})
+    return sum(to_units(row["amount"]) * (1 if row["direction"] == "credit" else -1) for row in entries)
+
+
+def posted(bench: Bench, row: Row) -> tuple[str, str]:
+    """What the wallet has, and what of it is free."""
+    balance = bench.app.get("wallets/balance", f"wallet_id={row['_id']}").data
+    return balance["posted"], balance["available"]
+
+
+@pytest.mark.parametrize("form", ["address_key", "address"])
+def test_who_was_paid_by_us_has_it_when_they_come(bench: Bench, capsys: pytest.CaptureFixture[str], form: str) -> None:
+    """The payee has it, once, and nobody is called; also where the row has the letters of its order, as of before."""
+    ada = stranger(bench)
+    sent = paid(bench, ada)
+    bench.raw.transactions.update_one({"_id": bench.row(sent)["_id"]}, {"$set": {"target.address": ada[form]}})
+    assert external(bench) == 3 * UNIT
+    come(bench, ada)
+    assert (posted(bench, ada), external(bench)) == (("3", "3"), 0)
+    row = bench.row(sent)
+    assert (row["status"], row["target"]["account"], row["passed_on_to"]) == ("confirmed", "external", ada["_id"])
+    (closed,) = found(bench, "resolved")["missing_in_ledger"]
+    assert closed["resolution"]["why"] == f"it is {row['_id']}'s"
+    assert "due" not in closed
+    assert (found(bench), commands.main(["--report"])) == ({}, 0)
+    assert '"break.found"' not in capsys.readouterr().out
+    looked(bench)
+    assert bench.raw.corrections.count_documents({}) == 1
+    bench.audit()
+
+
+def test_the_statement_has_a_line_of_it(bench: Bench) -> None:
+    """With its balance, in nobody's name: the transaction was an order to the world outside."""
+    ada = stranger(bench)
+    paid(bench, ada)
+    come(bench, ada)
+    (line,) = bench.app.get("wallets/statement", f"wallet_id={ada['_id']}").data["items"]
+    assert (line["direction"], line["amount"], line["balance"], line["transaction_id"]) == ("credit", "3", "3", None)
+
+
+def test_what_they_paid_on_meanwhile_is_booked_after_it(bench: Bench) -> None:
+    """It was due for want of what we had paid: a break as any stranger's hand, and no longer due."""
+    ada = stranger(bench)
+    paid(bench, ada)
+    on_chain(bench, (ada["address"], OUTSIDE, UNIT))
+    reconciled()
+    come(bench, ada)
+    assert (posted(bench, ada), external(bench)) == (("2", "2"), UNIT)
+    (raised,) = found(bench)["missing_in_ledger"]
+    assert "due" not in raised
+    bench.audit()
+
+
+def test_an_order_that_ends_after_they_came_is_theirs_too(bench: Bench) -> None:
+    """It was under way to the outside as the wallet was created: it is confirmed as ordered, and passed on."""
+    ada = stranger(bench)
+    sent = bench.transfer("3", to_address=ada["address"])
+    come(bench, ada)
+    assert bench.status(sent) != "confirmed"
+    bench.settle()
+    reconciled()
+    assert (posted(bench, ada), external(bench), found(bench)) == (("3", "3"), 0, {})
+    bench.audit()
+
+
+@pytest.mark.parametrize("is_seen_before", [True, False])
+def test_what_the_chain_takes_back_is_taken_from_both(bench: Bench, *, is_seen_before: bool) -> None:
+    """Reorganised away, the payer has it again; mined again, the payee. Whether it came before that or in between."""
+    ada = stranger(bench)
+    sent = paid(bench, ada)
+    if is_seen_before:
+        come(bench, ada)
+    row = bench.row(sent)
+    bench.provider.private("reorg", depth=1, drop=[row["tx_hash"]])
+    looked(bench)
+    assert "reorged_at" in bench.row(sent)
+    if not is_seen_before:
+        come(bench, ada)
+    assert (posted(bench, ada), external(bench), treasury(bench)) == (("0", "0"), 0, 0)
+    bench.audit()
+    bench.provider.private("remine", tx_hash=row["tx_hash"])
+    looked(bench)
+    assert (posted(bench, ada), external(bench), treasury(bench)) == (("3", "3"), 0, -3 * UNIT)
+    assert found(bench) == {}
+    bench.audit()
+
+
+def test_what_is_set_aside_cannot_be_taken_back_yet(bench: Bench) -> None:
+    """The payee is about to spend it as its block goes: the payer waits for it, and nothing is negative."""
+    ada = stranger(bench)
+    sent = paid(bench, ada)
+    come(bench, ada)
+    assert reserves.take(ada["_id"], UNIT)
+    bench.provider.private("reorg", depth=1, drop=[bench.row(sent)["tx_hash"]])
+    looked(bench)
+    (raised,) = found(bench)["reorged"]
+    assert (raised["due"], posted(bench, ada), treasury(bench)) == ("stand", ("3", "2"), -3 * UNIT)
+    reserves.give_back(ada["_id"], UNIT, reserves.begin())
+    reconcile.run(60.0)
+    assert (posted(bench, ada), treasury(bench), external(bench)) == (("0", "0"), 0, 0)
+    bench.audit()
+
+
+def test_a_crash_between_the_break_and_its_booking_loses_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is due, and closed: the next run books it."""
+    ada = stranger(bench)
+    paid(bench, ada)
+    bench.raw.wallets.insert_one(ada)
+    monkeypatch.setattr(onward, "explain", lambda *_: None)
+    looked(bench)
+    monkeypatch.undo()
+    (closed,) = found(bench, "resolved")["missing_in_ledger"]
+    assert (closed["due"], posted(bench, ada)) == ("stand", ("0", "0"))
+    monkeypatch.setattr(revisit, "welcome", lambda: None)
+    reconcile.run(60.0)
+    assert (posted(bench, ada), external(bench)) == (("3", "3"), 0)
+    bench.audit()
+
+
+def test_two_at_once_book_it_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that was frozen comes back after another has done it."""
+    ada = stranger(bench)
+    sent = paid(bench, ada)
+    bench.raw.wallets.insert_one(ada)
+    find, raced = breaks.find_subject, list[str]()
+
+    def late(subject: str) -> Any:
+        outcome = find(subject)
+        if not raced:
+            raced.append(subject)
+            assert onward.pass_on([transactions.find(bench.row(sent)["_id"], None)])  # type: ignore[list-item]
+        return outcome
+
+    monkeypatch.setattr(breaks, "find_subject", late)
+    looked(bench)
+    assert raced
+    assert (posted(bench, ada), external(bench)) == (("3", "3"), 0)
+    assert bench.raw.corrections.count_documents({}) == 1
+    bench.audit()
+
+
+def test_a_break_that_had_booked_all_of_it_keeps_the_way_on(bench: Bench) -> None:
+    """A transaction takes a break's place: what its payee has got, and spent, by then is not asked back."""
+    ada = stranger(bench)
+    (mined,) = on_chain(bench, (bench.wallet["address"], ada["address"], 3 * UNIT))
+    bench.raw.wallets.insert_one(ada)
+    reconciled()
+    on_chain(bench, (ada["address"], OUTSIDE, 3 * UNIT))
+    reconciled()
+    assert posted(bench, ada) == ("0", "0")
+    own = bench.wallet["wallet_id"]
+    payer = {"account": own, "wallet_id": own, "address": bench.wallet["address"]}
+    outside = {"account": "external", "address": ada["address"]}
+    row = unknown_row(
+        bench,
+        3 * UNIT,
+        kind="transfer",
+        origin=payer,
+        target=outside,
+        hold={"name": own, "state": "held"},
+    )
+    assert reserves.take(own, 3 * UNIT)
+    bench.raw.controls.update_one({"_id": "supply"}, {"$inc": {"available": to_decimal(3 * UNIT)}})
+    bench.raw.transactions.update_one({"_id": row["_id"]}, {"$set": {"tx_hash": mined["tx_hash"]}})
+    told = ["--to", "confirmed", "--evidence", f"tx_hash={mined['tx_hash']}", "--who", "ada"]
+    assert resolve.main([row["_id"], *told]) == 0
+    assert bench.row(row["_id"])["passed_on_to"] == ada["_id"]
+    looked(bench)
+    assert (posted(bench, ada), posted(bench, {"_id": own})) == (("0", "0"), ("7", "7"))
+    assert len(found(bench)["missing_in_ledger"]) == 1
+    bench.audit()
+
+
+def test_however_much_they_were_paid(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More transfers than one look takes: the next runs go on, without waiting for the next time."""
+    monkeypatch.setattr(revisit, "_CLOSED", 2)
+    monkeypatch.setattr(revisit, "_NEWCOMERS", 2)
+    came = [stranger(bench) for _ in range(3)]
+    for row in came:
+        for _ in range(3):
+            paid(bench, row, "1")
+    for row in came:
+        row["_id"] = new_id("wlt")
+    bench.raw.wallets.insert_many(came)
+    bench.time.advance(31)
+    for _ in range(10):  # in no time
+        reconcile.run(60.0)
+    assert [posted(bench, row) for row in came] == [("3", "3")] * 3
+    assert external(bench) == 0
+    bench.audit()
+
+
+def test_what_only_the_provider_has_confirmed_waits_for_the_chain(bench: Bench) -> None:
+    """Its place on the chain names the break: it is passed on when that is known."""
+    ada = stranger(bench)
+    sent = paid(bench, ada)
+    place = bench.row(sent)["settlement"]
+    unseen = {"$set": {"settlement.log_index": None, "is_unwitnessed": True}}
+    bench.raw.transactions.update_one({"_id": bench.row(sent)["_id"]}, unseen)
+    come(bench, ada)
+    assert posted(bench, ada) == ("0", "0")
+    bench.time.advance(20 * 60)  # what is not witnessed is looked up after the horizon
+    looked(bench)
+    assert bench.row(sent)["settlement"] == place
+    looked(bench)
+    assert (posted(bench, ada), external(bench)) == (("3", "3"), 0)
+    bench.audit()
+
+
+def test_payments_are_found_by_an_index(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many transactions there are, only those to outside addresses, and to these, are read."""
+    with questions(monkeypatch) as heard:
+        assert onchain.find_paid_outside([OUTSIDE], 10) == []
+    (plan,) = heard.plans(bench.raw, "transactions")
+    assert "'indexName': 'paid_outside'" in plan
+
+
+def test_a_window_without_payments_outside_asks_for_no_wallets(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is read all the time costs what it did."""
+    row = minted_row(bench)
+    with questions(monkeypatch) as heard:
+        assert onward.pass_on([row])
+    assert heard.asked == []
+
+
+def test_wallets_that_the_code_before_has_looked_at_are_looked_at_again(bench: Bench) -> None:
+    """It did not know of what we had paid them: all wallets of the database, once."""
+    ada = stranger(bench)
+    paid(bench, ada)
+    bench.raw.wallets.insert_one(ada)
+    bench.time.advance(3600)
+    before = {"$set": {"welcome": None, "welcomed_at": clock.now()}, "$unset": {"greeted_at": ""}}
+    bench.raw.controls.update_one({"_id": "reconciliation"}, before)
+    looked(bench)
+    assert posted(bench, ada) == ("3", "3")
