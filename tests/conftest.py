@@ -14,7 +14,7 @@ from pymongo import MongoClient
 from pymongo.database import Database
 
 from getsmart import auth, chain, clock, config, limits, mongo
-from getsmart.machine import told
+from getsmart.machine import deliver, told
 from getsmart.models import TransactionRow
 from getsmart.stores import failures, transactions
 from local.database import choose
@@ -25,6 +25,7 @@ from tests.receiver import Receiver, receiving
 from tests.support import Client, Provider, Time, unique
 
 _NAME = "tests"
+CONNECT_MS = mongo._CONNECT_MS  # the product's own
 _RECURSION_LIMIT = 1_000
 _newest_request = [0]  # in the journal of the session's one sandbox, which grows with every test
 
@@ -96,7 +97,9 @@ def environment(monkeypatch: pytest.MonkeyPatch, database_uri: str) -> Iterator[
     }
     for name, value in values.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(failures, "SECONDS", 10.0)  # on a busy machine too a test finds what it looks for
+    # On a busy machine too a test finds what it looks for, and a database that stands still for a moment is there.
+    monkeypatch.setattr(failures, "SECONDS", 10.0)
+    monkeypatch.setattr(deliver, "BOX_SECONDS", 10.0)
     forget_all()
     yield values
     clock.set_clock(None)
@@ -188,6 +191,14 @@ def setting(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         config.forget()
 
     return change
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _a_database_may_stand_still() -> Iterator[None]:
+    """For as long as a busy machine lets it: the driver cuts all connections of one that is silent for 2 s."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(mongo, "_CONNECT_MS", 30_000)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -57,6 +57,21 @@ class Receiver:
             time.sleep(self.wait)
         return self.answer(received) if self.answer else self.status
 
+    def hold_until(self, is_so: Callable[[], bool], status: int = 200) -> list[bool]:
+        """Answer nothing until something has happened, 9 s at most (a call may take 10); whether it had, each time."""
+        held: list[bool] = []
+
+        def hold(_: Received) -> int:
+            for _ in range(900):
+                if is_so():
+                    break
+                time.sleep(0.01)
+            held.append(is_so())
+            return status
+
+        self.answer = hold
+        return held
+
     @property
     def sequences(self) -> list[int]:
         """The numbers of what came, in order of arrival."""

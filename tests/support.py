@@ -125,12 +125,20 @@ class Time:
     def __init__(self) -> None:
         """The clock goes on from the present moment."""
         self._ahead = timedelta()
-        clock.set_clock(lambda: datetime.now(UTC) + self._ahead)
+        self._stands: datetime | None = None
+        clock.set_clock(lambda: (self._stands or datetime.now(UTC)) + self._ahead)
 
     @property
     def is_ahead(self) -> bool:
-        """Whether a test has added anything."""
-        return bool(self._ahead)
+        """Whether it is not the real time any more."""
+        return bool(self._ahead) or self._stands is not None
+
+    def stand(self) -> None:
+        """From here on only `advance` moves it: how long the test itself takes counts for nothing.
+
+        Ids of one moment have no order among each other, so this is not for what reads by them.
+        """
+        self._stands = self._stands or datetime.now(UTC)
 
     def advance(self, seconds: float) -> None:
         """Let time pass without waiting."""

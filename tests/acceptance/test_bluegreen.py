@@ -200,7 +200,9 @@ def test_the_tick_of_an_unpromoted_colour_sends_nothing(system: Town) -> None:
     system.provider.clear()
     before = system.provider.read("requests?after=0")["requests"][-1]["seq"]
     time.sleep(4)
-    assert system.provider.read(f"requests?after={before}")["requests"] == []
+    seen = [one["path"] for one in system.provider.read(f"requests?after={before}")["requests"]]
+    # A late delivery of MetaKeep about what went before is answered by whoever gets it, who asks for the status.
+    assert set(seen) <= {"/v2/app/transaction/status"}
     asked = f"tokens/transaction?transaction_id={made['transaction_id']}"
     assert system.call("GET", asked).json()["data"]["status"] == made["status"] == "queued"
     promote(system, "--weight", "100", "--watch", "1s")

@@ -8,7 +8,8 @@ import pytest
 import requests
 from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 
-from getsmart import mongo
+from getsmart import auth, mongo
+from getsmart.machine import told
 from getsmart.services import views
 from tests.money import Bench
 from tests.support import Answer, Client, unique
@@ -50,6 +51,12 @@ def trips(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Iterator[Trips]:
         return send(self, request, **options)
 
     monkeypatch.setattr(requests.Session, "send", noted)
+    # However long a test takes: what a warm process knows it goes on knowing.
+    monkeypatch.setattr(auth, "CACHE_SECONDS", 600.0)
+    monkeypatch.setattr(told, "_KNOWN_SECONDS", 600.0)
+    auth.forget()
+    told.forget()
+    told._has_endpoints("app")
     bench.balance()
     yield listener
     mongo.forget()

@@ -160,6 +160,7 @@ def test_a_node_that_is_away_is_an_outage(node_at: Any) -> None:
 
 def test_the_sandboxs_chain_is_read(bench: Bench) -> None:
     """A real mint has a receipt with one Transfer from the zero address to the wallet."""
+    bench.time.stand()
     minted = bench.mint("3")
     assert chain.receipt(minted.data["tx_hash"]) is None
     bench.time.advance(3)

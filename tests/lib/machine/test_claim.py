@@ -82,6 +82,7 @@ def test_a_call_killed_anywhere_is_finished_by_the_tick(bench: Bench, crashes: C
 
 def test_within_the_lease_a_killed_call_seems_to_run(bench: Bench, crashes: Crashes) -> None:
     """Nobody can tell a dead call from a slow one before its lease is over."""
+    bench.time.stand()
     key = unique("key")
     crashes.die("before getsmart.metakeep.client.call", partial(bench.mint, key=key))
     assert bench.mint(key=key).code == "idempotency_in_progress"
@@ -94,6 +95,7 @@ def test_within_the_lease_a_killed_call_seems_to_run(bench: Bench, crashes: Cras
 
 def test_a_clock_that_is_ahead_takes_no_live_call_over(bench: Bench, crashes: Crashes) -> None:
     """Two clocks of ours may be half a minute apart: neither the tick nor a retry sends beside a call that may run."""
+    bench.time.stand()
     key = unique("key")
     crashes.die("before getsmart.metakeep.client.call", partial(bench.mint, key=key))
     sent = bench.mark()

@@ -71,6 +71,7 @@ def test_approved_and_reported(pair: Pair) -> None:
 
 def test_reported_while_it_is_queued(pair: Pair) -> None:
     """Kept as a candidate, and confirmed by the tick once MetaKeep shows the Transfer."""
+    pair.bench.time.stand()
     asked = pair.transfer()
     reported = pair.answer(asked)
     for _ in range(2):
@@ -83,6 +84,7 @@ def test_reported_while_it_is_queued(pair: Pair) -> None:
 
 def test_denied(pair: Pair) -> None:
     """Our relay says so, the chain shows nothing: cancelled soon after, and the hold is back."""
+    pair.bench.time.stand()
     asked = pair.transfer()
     pair.answer(asked, "deny")
     assert pair.deliver("consent.denied", consentToken=asked.data["consent_token"])["outcome"] == "pending"
@@ -106,6 +108,7 @@ def test_denied_after_another_device_approved(pair: Pair) -> None:
 
 def test_the_relay_reports_an_approval(pair: Pair) -> None:
     """The browser is gone, our relay is not: its id is a candidate like a browser's."""
+    pair.bench.time.stand()
     asked = pair.transfer()
     told = {"consentToken": asked.data["consent_token"], "transactionId": pair.answer(asked)}
     assert pair.deliver("consent.approved", **told)["outcome"] == "pending"
@@ -138,6 +141,7 @@ def test_a_browser_that_never_returns(pair: Pair) -> None:
 
 def test_approved_at_the_last_second_by_a_browser_that_dies(pair: Pair) -> None:
     """Nobody tells us: the chain does, when the token is over."""
+    pair.bench.time.stand()
     asked = pair.transfer()
     pair.bench.time.advance(TOKEN_LIFE - 1)
     pair.answer(asked)
@@ -181,6 +185,7 @@ def test_an_equal_transfer_from_before_is_not_this_one(pair: Pair) -> None:
 
 def test_a_failed_approval_is_no_evidence(pair: Pair) -> None:
     """Reverted or never mined: the id shows no Transfer and could be anybody's; the row ends with its time."""
+    pair.bench.time.stand()
     for kind in ("failed", "cancelled"):
         pair.bench.provider.fault(TRANSFER_PATH, kind)
         asked = pair.transfer()

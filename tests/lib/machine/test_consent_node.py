@@ -38,6 +38,7 @@ def test_a_node_that_is_silent_claims_nothing(pair: Pair, setting: Callable[...,
 
 def test_a_silent_provider_is_asked_again(pair: Pair, setting: Callable[..., None], pauses: list[float]) -> None:
     """503 for the browser, a later look for the tick; nothing is lost."""
+    pair.bench.time.stand()
     asked = pair.transfer()
     reported = pair.answer(asked)
     assert pair.report(asked, reported).status == 200

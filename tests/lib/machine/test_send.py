@@ -81,6 +81,7 @@ def test_an_outage_leaves_the_row_queued_and_the_tick_finishes_it(bench: Bench, 
 
 def test_a_put_off_row_waits_longer_each_time(bench: Bench, pauses: list[float]) -> None:
     """1 s, 2 s, 4 s ... at most about a minute, with jitter."""
+    bench.time.stand()
     bench.provider.fault(MINT_PATH, "500", times=100)
     minted = bench.mint()
     waits = []
@@ -92,7 +93,7 @@ def test_a_put_off_row_waits_longer_each_time(bench: Bench, pauses: list[float])
     assert bench.row(minted)["attempts"] == 9
     for number, wait in enumerate(waits):
         longest = min(2**number, 60)
-        assert longest * 0.9 - 1 <= wait <= longest * 1.25 + 0.1
+        assert longest <= wait <= longest * 1.25
 
 
 def test_a_put_off_row_waits_as_long_as_it_was_asked_to(bench: Bench, pauses: list[float]) -> None:
@@ -206,7 +207,7 @@ def test_a_reply_that_comes_too_late_is_asked_for_again(
     bench: Bench, pauses: list[float], monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """The effect is there; the second try under the same key brings its id."""
-    monkeypatch.setattr(client, "READ_SECONDS", 0.1)
+    monkeypatch.setattr(client, "READ_SECONDS", 1.0)
     options = {"delay_ms": 5_000} if kind == "slow" else {}
     bench.provider.fault(MINT_PATH, kind, **options)
     minted = bench.mint()

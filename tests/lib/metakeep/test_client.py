@@ -211,7 +211,7 @@ def test_redirects_are_refused(configured: Any, pauses: list[float]) -> None:
 
 def test_no_answer_in_time_is_ambiguous(configured: Any, pauses: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
     """The request left; what became of it is not known."""
-    monkeypatch.setattr(client, "READ_SECONDS", 0.05)
+    monkeypatch.setattr(client, "READ_SECONDS", 0.5)
     with Wire([SILENT, SILENT, GOOD]) as wire:
         configured(wire.url)
         assert client.call(ORDER, seconds=12) == {"status": "QUEUED"}

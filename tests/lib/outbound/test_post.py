@@ -102,10 +102,10 @@ def test_nothing_of_the_environment_matters(receiver: Receiver, monkeypatch: pyt
     "drip",
     [
         lambda wire: time.sleep(1),
-        lambda wire: [wire.send(b"H") and time.sleep(0.1) for _ in range(30)],
-        lambda wire: [wire.send(b"HTTP/1.1 200 OK\r\n") and time.sleep(0.1) for _ in range(30)],
+        lambda wire: [wire.send(b"H") and time.sleep(0.1) for _ in range(300)],
+        lambda wire: [wire.send(b"HTTP/1.1 200 OK\r\n") and time.sleep(0.1) for _ in range(300)],
         lambda wire: [wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n"), time.sleep(1)],
-        lambda wire: [wire.send(b"HTTP/1.1 100 Continue\r\n\r\n") and time.sleep(0.1) for _ in range(30)],
+        lambda wire: [wire.send(b"HTTP/1.1 100 Continue\r\n\r\n") and time.sleep(0.1) for _ in range(300)],
     ],
     ids=["silent", "a letter at a time", "headers without end", "a body that never comes", "continue without end"],
 )
@@ -114,7 +114,7 @@ def test_the_time_is_for_the_whole_of_it(drip: Callable[[socket.socket], Any]) -
     with raw_receiver(drip) as url:
         outcome = tell(url, seconds=0.4)
     assert (outcome.http_status, outcome.is_timeout) == (None, True)
-    assert 300 <= outcome.duration_ms < 2_500
+    assert 300 <= outcome.duration_ms < 10_000
     assert "no complete answer" in outcome.excerpt
 
 

@@ -74,6 +74,7 @@ def test_a_lie_in_a_genuine_delivery_moves_nothing(bench: Bench, mined: Answer) 
 
 def test_an_early_delivery_is_pending(bench: Bench) -> None:
     """It says COMPLETED, the status still says QUEUED: nothing moves, the event is not used up."""
+    bench.time.stand()
     minted = bench.mint()
     body = hint(bench, minted)
     assert deliver(bench, body, event_id="early") == "pending"

@@ -114,14 +114,14 @@ def test_a_database_that_is_not_there_costs_a_quarter_second_once(
     monkeypatch.setenv("MONGODB_URI", "mongodb://127.0.0.1:9")
     config.forget()
     mongo.forget()
-    started = time.perf_counter()
-    failures.keep([line()])
-    first = time.perf_counter() - started
+    monkeypatch.setattr(mongo, "_SERVER_SELECTION_MS", 60_000)
+    tries, place = list[int](), failures._place
+    monkeypatch.setattr(failures, "_place", lambda *what: tries.append(1) or place(*what))
     started = time.perf_counter()
     for _ in range(100):
         failures.keep([line()])
-    assert first < 1.5  # a client waits 2 s for its server otherwise
-    assert time.perf_counter() - started < 0.1
+    assert time.perf_counter() - started < 20  # the first of them may wait for a minute otherwise
+    assert len(tries) == 1
     mongo.forget()
 
 
