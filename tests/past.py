@@ -304,14 +304,19 @@ def version_9(raw: Raw) -> None:
 def version_10(raw: Raw) -> None:
     """What a transaction paid outside, booked on into the wallet that the address has become."""
     outside = {"account": "external", "address": address(2)}
-    more = {"kind": "transfer", "route": "/v1/tokens/transfer", "passed_on_to": WALLETS[1], "origin": _party(1)}
+    more = {
+        "kind": "transfer",
+        "route": "/v1/tokens/transfer",
+        "passed_on": {"wallet_id": WALLETS[1], "break_id": "brk_3"},
+        "origin": _party(1),
+    }
     more |= {"target": outside, "hold": {"name": WALLETS[0], "state": "settled"}, "is_unsummed": True}
     place = {"tx_hash": f"0x{10:064x}", "block_number": 8, "block_hash": HASH}
     settled = {**place, "settlement": {"tx_hash": place["tx_hash"], "log_index": 0}}
     row = _mint(10, 2, ("queued", "submitted", "confirmed"), **more, **settled)
     raw.transactions.insert_one(row)
     closed = {"who": "reconciliation", "why": f"it is {row['_id']}'s", "at": AT}
-    raised = {"_id": "brk_3", "version": 2, "subject": f"log:{place['tx_hash']}:0", "type": "missing_in_ledger"}
+    raised = {"_id": "brk_3", "version": 2, "subject": f"passed_on:{row['_id']}", "type": "missing_in_ledger"}
     raised |= {"status": "resolved", "first_seen": AT, "updated_at": AT, "standing": [["external", WALLETS[1]]]}
     sides = {"sender": address(1).lower(), "recipient": address(2).lower(), "amount": str(2 * UNIT)}
     raised |= {"bookings": 1, "amount": str(2 * UNIT), **place, "log_index": 0, "found": sides, "resolution": closed}

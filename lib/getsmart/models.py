@@ -215,7 +215,7 @@ class TransactionRow(TypedDict):
     is_unwitnessed: NotRequired[bool]
     is_held_back: NotRequired[bool]
     reorged_at: NotRequired[datetime]
-    passed_on_to: NotRequired[str]  # the wallet that its outside address has become: machine/onward.py
+    passed_on: NotRequired[dict[str, str]]  # to the wallet that its address has become, by a break: machine/onward.py
     explorer_url: NotRequired[str]
     settlement: NotRequired[dict[str, Any]]
     failure: NotRequired[dict[str, str]]

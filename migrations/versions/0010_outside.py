@@ -12,9 +12,9 @@ INDEX = "paid_outside"
 
 
 def upgrade(ctx):
-    """Of those alone: most transactions are to wallets, and pay nothing for this."""
-    outside = {"target.account": "external"}
-    ctx.ops.create_index("transactions", [("target.address", 1)], name=INDEX, partialFilterExpression=outside)
+    """Of those alone: most transactions are to wallets, and pay nothing for this. What is passed on is passed over."""
+    keys, outside = [("target.address", 1), ("passed_on", 1)], {"target.account": "external"}
+    ctx.ops.create_index("transactions", keys, name=INDEX, partialFilterExpression=outside)
 
 
 def downgrade(ctx):

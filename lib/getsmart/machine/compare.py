@@ -149,6 +149,7 @@ def look_for(row: TransactionRow) -> None:
         settlement = {"tx_hash": row["tx_hash"], "log_index": own[0].log_index}
         place = {"block_number": receipt.block_number, "block_hash": receipt.block_hash}
         onchain.annotate(row, {**place, "settlement": settlement}, ("is_unwitnessed",))
+        onward.pass_on([row])
         return
     number = row.get("block_number")
     there = chain.blocks([number]).get(number) if number is not None else None

@@ -86,5 +86,5 @@ def confirm(
     if booked is None:
         return transact(settle)
     for leg in exchange.way_on(row, booked):
-        changes["passed_on_to"] = leg.target
+        changes["passed_on"] = {"wallet_id": leg.target, "break_id": booked["_id"]}
     return exchange.run(booked, lambda session: settle(session, booked))

@@ -95,7 +95,7 @@ def missing_in_ledger(
 
 def _left_open(found: ChainTransfer) -> BreakRow | None:
     """The break that somebody raised to close it, and died between."""
-    known = breaks.find_subject(subject_of("missing_in_ledger", found.tx_hash, found.log_index))
+    known = breaks.find_subject(_subject("missing_in_ledger", found))
     return known if known is not None and known["status"] == "open" and not known["standing"] else None
 
 
@@ -134,18 +134,11 @@ def ambiguous(found: ChainTransfer, mined_at: datetime, candidates: Sequence[Tra
 def _raise(type_: BreakType, found: ChainTransfer, more: dict[str, Any], *, is_due: bool) -> BreakRow | None:
     """The break about this Transfer, new or opened again; None when it is open already, or a person closed it."""
     facts = {**settlement_of(found), **place_of(found), **more}
-    return open_break(
-        type_,
-        subject_of(type_, found.tx_hash, found.log_index),
-        str(found.amount),
-        facts,
-        due="stand" if is_due else None,
-    )
+    return open_break(type_, _subject(type_, found), str(found.amount), facts, due="stand" if is_due else None)
 
 
-def subject_of(type_: BreakType, tx_hash: str, log_index: int) -> str:
-    """What a break of this type about this Transfer is called, whoever raises it."""
-    return f"{type_}:{log_key(tx_hash, log_index)}"
+def _subject(type_: BreakType, found: ChainTransfer) -> str:
+    return f"{type_}:{log_key(found.tx_hash, found.log_index)}"
 
 
 def open_break(
@@ -239,7 +232,7 @@ def legs_back(row: BreakRow) -> list[Leg]:
 
 def _back(current: TransactionRow) -> list[Leg]:
     back = Leg(current["target"]["account"], current["origin"]["account"])
-    return [Leg(current["passed_on_to"], EXTERNAL), back] if "passed_on_to" in current else [back]
+    return [Leg(current["passed_on"]["wallet_id"], EXTERNAL), back] if "passed_on" in current else [back]
 
 
 def _with_row(

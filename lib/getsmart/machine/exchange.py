@@ -60,7 +60,10 @@ def post(row: TransactionRow, instead_of: BreakRow, *, session: ClientSession) -
         "transaction_id": row["_id"],
         "resolution": resolution,
     }
-    if breaks.change(instead_of, changes, ("due",), session=session) is None:
+    gone: tuple[str, ...] = ("due",)
+    if row["target"]["account"] == EXTERNAL and not onward:
+        changes["due"], gone = "stand", ()  # its address may be a wallet's by now: machine/onward.py
+    if breaks.change(instead_of, changes, gone, session=session) is None:
         raise DatabaseUnavailable(f"{instead_of['_id']} changed in this moment")
     numbered = list(enumerate(undone, instead_of["bookings"]))
     first = [(number, leg) for number, leg in numbered if leg.target not in SYSTEM_ACCOUNTS]

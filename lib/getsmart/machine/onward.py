@@ -1,7 +1,7 @@
 """What our own transactions paid to outside addresses that are wallets of ours by now: booked on into them.
 
 The transaction stands as it was ordered, to `external`. The break about its Transfer books the rest, and is closed, as
-there is nothing to find out. The transaction says so (`passed_on_to`), in the update that books it.
+there is nothing to find out. The transaction says so (`passed_on`), in the update that books it.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,8 @@ from getsmart.stores import breaks, onchain, transactions, wallets
 
 def pass_on(rows: Sequence[TransactionRow]) -> bool:
     """Book on what of these is a wallet's by now; False where somebody else was at one of them: once more, then."""
-    outside = [row for row in rows if _is_outside(row)]
+    # What they say of the chain may have been corrected just now: that is looked at further down.
+    outside = [row for row in rows if row["target"]["account"] == EXTERNAL and "passed_on" not in row]
     ours = _wallets_of(outside)
     done = [_pass_on(row["_id"]) for row in outside if expected(row).recipient in ours]
     return all(done)
@@ -30,16 +31,23 @@ def explain(raised: BreakRow, cause: TransactionRow) -> BreakRow | None:
 
     None as for `correct.fall`.
     """
+    why = f"it is {cause['_id']}'s"
+    passed_on = cause.get("passed_on")
+    if passed_on is not None:
+        is_here = passed_on["break_id"] == raised["_id"]
+        return correct.fall(raised, why, leaving=[Leg(EXTERNAL, passed_on["wallet_id"])] if is_here else [])
     is_owed = raised["type"] == "missing_in_ledger" and _is_outside(cause)
     wallet_id = _wallets_of([cause]).get(expected(cause).recipient) if is_owed else None
+    if wallet_id is None:
+        return correct.fall(raised, why)
+    passed_on = {"wallet_id": wallet_id, "break_id": raised["_id"]}
 
     def mark(session: ClientSession) -> bool:
-        return wallet_id is None or onchain.annotate(cause, {"passed_on_to": wallet_id}, session=session)
+        return onchain.annotate(cause, {"passed_on": passed_on}, session=session)
 
-    onward = [] if wallet_id is None else [Leg(EXTERNAL, wallet_id)]
-    done = correct.fall(raised, f"it is {cause['_id']}'s", leaving=onward, also=mark)
-    if done is not None and wallet_id is not None:
-        log.event("transaction.passed_on", transaction_id=cause["_id"], wallet_id=wallet_id)
+    done = correct.fall(raised, why, leaving=[Leg(EXTERNAL, wallet_id)], also=mark)
+    if done is not None:
+        log.event("transaction.passed_on", transaction_id=cause["_id"], **passed_on)
     return done
 
 
@@ -53,11 +61,11 @@ def _is_outside(row: TransactionRow) -> bool:
     """Whether what it moved is on the chain, and in the books still with the world outside."""
     is_there = row["status"] == "confirmed" and "reorged_at" not in row
     is_known = row.get("settlement", {}).get("log_index") is not None
-    return is_there and is_known and row["target"]["account"] == EXTERNAL and "passed_on_to" not in row
+    return is_there and is_known and row["target"]["account"] == EXTERNAL and "passed_on" not in row
 
 
 def _pass_on(transaction_id: str) -> bool:
-    current = transactions.find(transaction_id, None)  # its place may have been corrected just now
+    current = transactions.find(transaction_id, None)
     if current is None or not _is_outside(current):
         return True
     raised = _break_of(current)
@@ -65,15 +73,22 @@ def _pass_on(transaction_id: str) -> bool:
 
 
 def _break_of(row: TransactionRow) -> BreakRow | None:
-    """The break about a transaction's Transfer; a new one is closed, and due until it is booked."""
+    """The break that shall book the way on, due: the Transfer's own, or else one by the transaction, which is closed.
+
+    None where somebody else has changed it.
+    """
     wanted = expected(row)
-    place: dict[str, Any] = {name: row[name] for name in ("block_number", "block_hash") if name in row}
-    facts = {**row["settlement"], **place, "found": discrepancies.sides_of(wanted), "due": "stand"}
-    closed = {"who": RECONCILIATION, "why": f"it is {row['_id']}'s", "at": clock.now()}
-    subject = discrepancies.subject_of("missing_in_ledger", **row["settlement"])
-    known = breaks.find_subject(subject)
+    about = discrepancies.sides_of(wanted)
+    raised = [one for one in breaks.find_of_log(**row["settlement"]) if one["type"] == "missing_in_ledger"]
+    known = next((one for one in raised if one.get("found") == about), None)
     if known is not None:
-        return known
-    more = {**facts, "status": "resolved", "resolution": closed}
-    raised = discrepancies.new_break("missing_in_ledger", subject, str(wanted.amount), more)
-    return raised if breaks.insert(raised) else breaks.find_subject(subject)
+        return breaks.change(known, {"due": "stand"})
+    place: dict[str, Any] = {name: row[name] for name in ("block_number", "block_hash") if name in row}
+    closed = {"who": RECONCILIATION, "why": f"it is {row['_id']}'s", "at": clock.now()}
+    facts = {**row["settlement"], **place, "found": about, "status": "resolved", "resolution": closed, "due": "stand"}
+    subject = f"passed_on:{row['_id']}"
+    made = discrepancies.new_break("missing_in_ledger", subject, str(wanted.amount), facts)
+    if breaks.insert(made):
+        return made
+    before = breaks.find_subject(subject)  # of a place where the Transfer is no more
+    return None if before is None else breaks.change(before, facts)

@@ -132,12 +132,12 @@ def _judge(
             cause = onchain.find_settled(one.tx_hash, one.log_index)  # it may have ended since the rows were looked up
             if cause is not None:
                 _explained(one, cause)
-                return True
+                return onward.pass_on([cause])
             _close(one, "no transaction can be its cause any more")
             discrepancies.missing_in_ledger(one, row["mined_at"], sides)
             return True
         case "settle":
-            return discrepancies.settle(verdict.rows[0], one)
+            return discrepancies.settle(verdict.rows[0], one) and onward.pass_on(verdict.rows)
         case "ambiguous":
             discrepancies.ambiguous(one, row["mined_at"], verdict.rows)
     breaks.look_again(row["_id"], _later(row, is_ambiguous=verdict.action == "ambiguous"), judged_for)
@@ -166,6 +166,9 @@ def _book(row: BreakRow) -> bool:
     cause = onchain.find_settled(row["tx_hash"], row["log_index"])
     if cause is not None:
         return onward.explain(row, cause) is not None
+    if row["status"] == "resolved" and discrepancies.is_its_own(row):
+        # A transaction's, which has its Transfer elsewhere by now.
+        return correct.fall(row, TAKEN_BACK, leaving=[Leg(*leg) for leg in row["standing"]]) is not None
     one, sides = _of(row)
     if _is_waited_for(row, one, sides):
         return False

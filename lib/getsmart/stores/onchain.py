@@ -71,7 +71,7 @@ def find_paid_outside(addresses: Sequence[str], limit: int) -> list[TransactionR
         "status": "confirmed",
         "settlement.log_index": {"$gte": 0},
         "reorged_at": {"$exists": False},
-        "passed_on_to": {"$exists": False},
+        "passed_on": None,  # is not there
     }
     rows = database().transactions.find(query, _UNREAD, hint="paid_outside").limit(limit)
     return cast(list[TransactionRow], list(rows))

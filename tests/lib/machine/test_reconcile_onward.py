@@ -1,5 +1,6 @@
 """What our own transfers paid to an outside address is its wallet's once it is one, as the chain has it."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -7,12 +8,14 @@ import pytest
 from getsmart import clock
 from getsmart.amounts import UNIT
 from getsmart.ids import new_id
-from getsmart.machine import onward, reconcile, revisit
+from getsmart.machine import compare, discrepancies, onward, reconcile, revisit
+from getsmart.machine.conclude import confirm
+from getsmart.models import TransactionRow
 from getsmart.mongo import to_decimal, to_units
 from getsmart.stores import breaks, onchain, reserves, transactions
 from ops import reconcile as commands
 from ops import resolve
-from tests.chainbook import OUTSIDE, external, found, minted_row, on_chain, reconciled, stranger, unknown_row
+from tests.chainbook import OUTSIDE, ZERO, external, found, minted_row, on_chain, reconciled, stranger, unknown_row
 from tests.explained import questions
 from tests.money import Bench, Row
 from tests.support import Answer
@@ -49,6 +52,26 @@ def come(bench: Bench, *rows: Row) -> None:
     looked(bench)
 
 
+def passes(bench: Bench, minutes: int = 20) -> None:
+    """The tick goes on for longer than it looks at new wallets again: what comes to light later has its own way."""
+    for _ in range(minutes * 2):
+        bench.time.advance(31)
+        reconcile.run(60.0)
+
+
+def sent_long_ago(bench: Bench, whom: Row, **more: Any) -> TransactionRow:
+    """An order of 3 from the bench's wallet to somebody without one, of which nobody knows what became."""
+    own = bench.wallet["wallet_id"]
+    payer = {"account": own, "wallet_id": own, "address": bench.wallet["address"]}
+    outside = {"account": "external", "address": whom["address_key"]}
+    moved = {"kind": "transfer", "origin": payer, "target": outside, "hold": {"name": own, "state": "held"}}
+    row = unknown_row(bench, 3 * UNIT, **moved, **more)
+    assert reserves.take(own, 3 * UNIT)
+    bench.raw.controls.update_one({"_id": "supply"}, {"$inc": {"available": to_decimal(3 * UNIT)}})
+    bench.raw.transactions.update_one({"_id": row["_id"]}, {"$unset": {"incoming_wallet_id": ""}})
+    return row
+
+
 def treasury(bench: Bench) -> int:
     """What the treasury has more than at genesis."""
     entries = bench.raw.entries.find({"account": "treasury", "transaction_id": {"$ne": "genesis"}})
@@ -71,7 +94,11 @@ def test_who_was_paid_by_us_has_it_when_they_come(bench: Bench, capsys: pytest.C
     come(bench, ada)
     assert (posted(bench, ada), external(bench)) == (("3", "3"), 0)
     row = bench.row(sent)
-    assert (row["status"], row["target"]["account"], row["passed_on_to"]) == ("confirmed", "external", ada["_id"])
+    assert (row["status"], row["target"]["account"], row["passed_on"]["wallet_id"]) == (
+        "confirmed",
+        "external",
+        ada["_id"],
+    )
     (closed,) = found(bench, "resolved")["missing_in_ledger"]
     assert closed["resolution"]["why"] == f"it is {row['_id']}'s"
     assert "due" not in closed
@@ -175,16 +202,16 @@ def test_two_at_once_book_it_once(bench: Bench, monkeypatch: pytest.MonkeyPatch)
     ada = stranger(bench)
     sent = paid(bench, ada)
     bench.raw.wallets.insert_one(ada)
-    find, raced = breaks.find_subject, list[str]()
+    find, raced = breaks.find_of_log, list[str]()
 
-    def late(subject: str) -> Any:
-        outcome = find(subject)
+    def late(tx_hash: str, log_index: int) -> Any:
+        outcome = find(tx_hash, log_index)
         if not raced:
-            raced.append(subject)
+            raced.append(tx_hash)
             assert onward.pass_on([transactions.find(bench.row(sent)["_id"], None)])  # type: ignore[list-item]
         return outcome
 
-    monkeypatch.setattr(breaks, "find_subject", late)
+    monkeypatch.setattr(breaks, "find_of_log", late)
     looked(bench)
     assert raced
     assert (posted(bench, ada), external(bench)) == (("3", "3"), 0)
@@ -202,25 +229,117 @@ def test_a_break_that_had_booked_all_of_it_keeps_the_way_on(bench: Bench) -> Non
     reconciled()
     assert posted(bench, ada) == ("0", "0")
     own = bench.wallet["wallet_id"]
-    payer = {"account": own, "wallet_id": own, "address": bench.wallet["address"]}
-    outside = {"account": "external", "address": ada["address"]}
-    row = unknown_row(
-        bench,
-        3 * UNIT,
-        kind="transfer",
-        origin=payer,
-        target=outside,
-        hold={"name": own, "state": "held"},
-    )
-    assert reserves.take(own, 3 * UNIT)
-    bench.raw.controls.update_one({"_id": "supply"}, {"$inc": {"available": to_decimal(3 * UNIT)}})
+    row = sent_long_ago(bench, ada)
     bench.raw.transactions.update_one({"_id": row["_id"]}, {"$set": {"tx_hash": mined["tx_hash"]}})
     told = ["--to", "confirmed", "--evidence", f"tx_hash={mined['tx_hash']}", "--who", "ada"]
     assert resolve.main([row["_id"], *told]) == 0
-    assert bench.row(row["_id"])["passed_on_to"] == ada["_id"]
+    assert bench.row(row["_id"])["passed_on"]["wallet_id"] == ada["_id"]
     looked(bench)
     assert (posted(bench, ada), posted(bench, {"_id": own})) == (("0", "0"), ("7", "7"))
     assert len(found(bench)["missing_in_ledger"]) == 1
+    bench.audit()
+
+
+def test_a_break_that_had_not_booked_the_way_on_gets_it(bench: Bench) -> None:
+    """It waited for the very transaction that takes its place: nothing else would look for the wallet again."""
+    ada = stranger(bench)
+    long_ago = clock.now() - timedelta(minutes=90)
+    row = sent_long_ago(bench, ada, send_started_at=long_ago, created_at=long_ago)
+    (mined,) = on_chain(bench, (bench.wallet["address"], ada["address"], 3 * UNIT))
+    reconciled()
+    come(bench, ada)
+    passes(bench)
+    (raised,) = found(bench)["missing_in_ledger"]
+    assert len(raised["standing"]) == 1
+    told = ["--to", "confirmed", "--evidence", f"tx_hash={mined['tx_hash']}", "--who", "ada"]
+    assert resolve.main([row["_id"], *told]) == 0
+    looked(bench)
+    assert (posted(bench, ada), external(bench), found(bench)) == (("3", "3"), 0, {})
+    bench.audit()
+
+
+def test_an_order_that_the_chain_alone_has_settled_is_passed_on(bench: Bench) -> None:
+    """A quarter of an hour after it was sent, when new wallets are not looked at again."""
+    ada = stranger(bench)
+    row = sent_long_ago(bench, ada)
+    come(bench, ada)
+    on_chain(bench, (bench.wallet["address"], ada["address"], 3 * UNIT))
+    passes(bench, 40)
+    assert bench.status(row["_id"]) == "confirmed"
+    assert (posted(bench, ada), external(bench)) == (("3", "3"), 0)
+    bench.audit()
+
+
+def test_an_order_that_ends_while_its_transfer_is_judged_is_passed_on(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look at the rows and the verdict: the Transfer is not looked at again."""
+    ada = stranger(bench)
+    row = sent_long_ago(bench, ada, metakeep_transaction_id="polled")
+    come(bench, ada)
+    (mined,) = on_chain(bench, (bench.wallet["address"], ada["address"], 3 * UNIT))
+    passes(bench)
+    rivals, ended = compare.rivals_for, list[str]()
+
+    def late(*about: Any) -> Any:
+        if not ended:
+            ended.append(row["_id"])
+            place = {name: mined[name] for name in ("tx_hash", "block_number", "block_hash")}
+            evidence = {**place, "settlement": {"tx_hash": mined["tx_hash"], "log_index": 0}}
+            assert confirm(bench.row(row["_id"]), evidence, None)  # type: ignore[arg-type]
+        return rivals(*about)
+
+    monkeypatch.setattr(compare, "rivals_for", late)
+    passes(bench, 5)
+    assert ended
+    assert (posted(bench, ada), external(bench), found(bench)) == (("3", "3"), 0, {})
+    bench.audit()
+
+
+def test_what_is_mined_again_much_later_is_theirs(bench: Bench) -> None:
+    """It was nowhere as the wallet came; then it is there again, and passed on in the run that sees it."""
+    ada = stranger(bench)
+    sent = paid(bench, ada)
+    row = bench.row(sent)
+    bench.provider.private("reorg", depth=1, drop=[row["tx_hash"]])
+    looked(bench)
+    come(bench, ada)
+    passes(bench)
+    bench.provider.private("remine", tx_hash=row["tx_hash"])
+    looked(bench)
+    assert (posted(bench, ada), external(bench), treasury(bench)) == (("3", "3"), 0, -3 * UNIT)
+    bench.audit()
+
+
+def test_what_is_due_and_was_mined_elsewhere_is_booked_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Died before it was booked, and a reorganisation gave the Transfer another place: by the transaction, once."""
+    ada = stranger(bench)
+    sent = paid(bench, ada)
+    bench.raw.wallets.insert_one(ada)
+    monkeypatch.setattr(onward, "explain", lambda *_: None)
+    looked(bench)
+    monkeypatch.undo()
+    (closed,) = found(bench, "resolved")["missing_in_ledger"]
+    assert closed["due"] == "stand"
+    bench.raw.transactions.update_one({"_id": bench.row(sent)["_id"]}, {"$set": {"settlement.log_index": 7}})
+    passes(bench, 3)
+    assert (posted(bench, ada), external(bench), treasury(bench)) == (("3", "3"), 0, -3 * UNIT)
+    (closed,) = found(bench, "resolved")["missing_in_ledger"]
+    assert (closed["log_index"], closed["standing"]) == (7, [["external", ada["_id"]]])
+    bench.audit()
+
+
+def test_a_break_of_another_transfer_in_its_place_is_not_its_own(bench: Bench) -> None:
+    """A reorganisation may give a place to another Transfer of the same transaction of the chain."""
+    ada = stranger(bench)
+    sent = paid(bench, ada)
+    place = bench.row(sent)["settlement"]
+    about = {"sender": ZERO, "recipient": OUTSIDE, "amount": "7"}
+    other = discrepancies.new_break("missing_in_ledger", "other", "7", {**place, "found": about, "status": "resolved"})
+    assert breaks.insert(other)
+    come(bench, ada)
+    assert posted(bench, ada) == ("3", "3")
+    assert breaks.find(other["_id"]) == other
     bench.audit()
 
 
@@ -243,19 +362,26 @@ def test_however_much_they_were_paid(bench: Bench, monkeypatch: pytest.MonkeyPat
     bench.audit()
 
 
-def test_what_only_the_provider_has_confirmed_waits_for_the_chain(bench: Bench) -> None:
-    """Its place on the chain names the break: it is passed on when that is known."""
+@pytest.mark.parametrize("minutes", [0, 20])
+@pytest.mark.parametrize("is_read_again", [True, False])
+def test_what_only_the_provider_has_confirmed_waits_for_the_chain(
+    bench: Bench, minutes: int, *, is_read_again: bool
+) -> None:
+    """Its place on the chain names the break: it is passed on when that is known, however late, and by whom."""
     ada = stranger(bench)
     sent = paid(bench, ada)
     place = bench.row(sent)["settlement"]
-    unseen = {"$set": {"settlement.log_index": None, "is_unwitnessed": True}}
-    bench.raw.transactions.update_one({"_id": bench.row(sent)["_id"]}, unseen)
+    later = clock.now() + timedelta(minutes=minutes)  # one of a backlog
+    unseen = {"settlement.log_index": None, "is_unwitnessed": True, "updated_at": later}
+    bench.raw.transactions.update_one({"_id": bench.row(sent)["_id"]}, {"$set": unseen})
     come(bench, ada)
     assert posted(bench, ada) == ("0", "0")
-    bench.time.advance(20 * 60)  # what is not witnessed is looked up after the horizon
-    looked(bench)
+    if is_read_again:
+        assert reconcile.go_back(bench.row(sent)["block_number"])  # as where a node was configured later
+        looked(bench)
+    else:
+        passes(bench, 20 + minutes)  # what is not witnessed is looked up after the horizon
     assert bench.row(sent)["settlement"] == place
-    looked(bench)
     assert (posted(bench, ada), external(bench)) == (("3", "3"), 0)
     bench.audit()
 
