@@ -24,7 +24,7 @@ from ops.gateway.environment import COLOURS, Colour, Environment, Server
 
 HOPS = "2"  # the gateway's, and the one that `serving` adds as the platform does
 ENVIRONMENT, VARIABLES = "environment.yml", "variables.env"
-_READY_SECONDS, _POLL_SECONDS = 30.0, 0.05
+_READY_SECONDS, _POLL_SECONDS = 120.0, 0.05
 _THREADS = "16"
 
 

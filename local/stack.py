@@ -22,7 +22,7 @@ HOST = "127.0.0.1"
 GATEWAY = "gateway"
 WEBHOOK_HOST = "localhost"
 WEBHOOK_PATH = "/v1/webhooks/metakeep"
-_READY_SECONDS = 30.0
+_READY_SECONDS = 120.0
 _PORT_SECONDS = 2.0
 _PORT_POLL_SECONDS = 0.05
 

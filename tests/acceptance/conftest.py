@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,8 @@ import requests
 
 from tests.support import ROOT, Provider
 
-_READY_SECONDS = 40.0
-_GONE_SECONDS = 20.0
+_READY_SECONDS = 120.0
+_GONE_SECONDS = 60.0
 
 
 class System:
@@ -81,15 +81,37 @@ class System:
         headers = self._headers() | ({"Idempotency-Key": key} if key else {})
         return requests.post(self._url(path), json=body, headers=headers, timeout=35)
 
+    def answered(self, call: Callable[[], requests.Response], seconds: float = 60.0) -> requests.Response:
+        """What a call is answered in the end: it is repeated as long as it is told to come again.
+
+        So it is by 503, and by the platform's own 202 for a function that takes longer than anybody is kept waiting.
+        """
+        replies: list[requests.Response] = []
+
+        def is_answered() -> bool:
+            replies.append(call())
+            status, body = replies[-1].status_code, replies[-1].content
+            return status != 503 and not (status == 202 and "data" not in json.loads(body))
+
+        self.wait_for(is_answered, seconds, 0.2)
+        return replies[-1]
+
     def wallet(self, email: str) -> dict[str, Any]:
         """The wallet of an address."""
-        data: dict[str, Any] = self.post("wallets/create", {"owner": {"email": email}}).json()["data"]
+        made = self.answered(lambda: self.post("wallets/create", {"owner": {"email": email}}))
+        data: dict[str, Any] = made.json()["data"]
         return data
 
     def transaction(self, transaction_id: str) -> dict[str, Any]:
         """A transaction as it stands."""
-        data: dict[str, Any] = self.get("tokens/transaction", transaction_id=transaction_id).json()["data"]
+        found = self.answered(lambda: self.get("tokens/transaction", transaction_id=transaction_id))
+        data: dict[str, Any] = found.json()["data"]
         return data
+
+    def posted(self, wallet_id: str) -> str:
+        """What a wallet has in the books."""
+        balance = self.answered(lambda: self.get("wallets/balance", wallet_id=wallet_id))
+        return str(balance.json()["data"]["posted"])
 
     def reaches(self, transaction_id: str, status: str, seconds: float = 30.0) -> dict[str, Any]:
         """Wait until the transaction has this status."""
@@ -103,7 +125,7 @@ class System:
 
     def token(self) -> str:
         """The contract's address."""
-        return str(self.get("tokens/info").json()["data"]["contract_address"])
+        return str(self.answered(lambda: self.get("tokens/info")).json()["data"]["contract_address"])
 
     def health(self) -> requests.Response:
         """The health endpoint's reply."""
