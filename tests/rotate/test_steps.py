@@ -3,10 +3,11 @@
 import io
 import re
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from local.sandbox.credentials import random_secret, random_webhook_secret
 from ops import keys
 from ops.deployer_template import read_env
 from ops.rotate import __main__ as rotate
-from ops.rotate import envfile, lists
+from ops.rotate import envfile, lists, single
 from ops.rotate.envfile import Refused
 from tests.money import Bench
 from tests.support import Client
@@ -298,6 +299,54 @@ def test_a_databases_user_that_was_made_elsewhere(
         server.stop()
 
 
+@pytest.mark.parametrize(
+    ("wait", "seen", "until"),
+    [
+        (0, (), 0),
+        (0, (0,), 0.5),  # it was just ending
+        (0, (0, 0.5, 1, 1.5), 2),
+        (10, (0,), 10),
+        (10, (3, 9.5), 19.5),  # a tick that came twice and was deployed then: silence counts from its last time
+    ],
+)
+def test_who_was_seen_makes_the_silence_start_anew(
+    monkeypatch: pytest.MonkeyPatch, wait: float, seen: Collection[float], until: float
+) -> None:
+    """A user is dropped once nobody came as it for the whole wait, a connection that was just ending set aside."""
+    at = by_the_hand_of(monkeypatch)
+    single._await_silence(lambda: {"tick"} if at() in seen else set(), "first", wait)
+    assert at() == until
+
+
+@pytest.mark.parametrize(("wait", "until"), [(0, 2), (10, 10), (120, 150)])
+def test_who_still_comes_is_named(monkeypatch: pytest.MonkeyPatch, wait: float, until: float) -> None:
+    """After the whole wait, be it every half second or, as a tick, each minute and half a one after the start."""
+    at = by_the_hand_of(monkeypatch)
+    with pytest.raises(Refused, match=r"first still comes, by tick at here: deploy that"):
+        single._await_silence(lambda: {"tick at here"} if wait < 60 or at() % 60 == 30 else set(), "first", wait)
+    assert at() == until
+
+
+def ends_once_seen(client: MongoClient[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its connections end as soon as somebody has looked for them; the server has its time to notice."""
+    look = single._who_comes_as
+
+    def looks(admin: MongoClient[dict[str, Any]], user: str) -> set[str]:
+        found = look(admin, user)
+        client.close()
+        return found
+
+    monkeypatch.setattr(single, "_who_comes_as", looks)
+    monkeypatch.setattr(single, "_ENDING_SECONDS", 60.0)
+
+
+def by_the_hand_of(monkeypatch: pytest.MonkeyPatch) -> Callable[[], float]:
+    """The seconds since now in what takes databases' users away, where pauses take no time."""
+    slept: list[float] = []
+    monkeypatch.setattr(single, "time", SimpleNamespace(monotonic=lambda: sum(slept), sleep=slept.append))
+    return lambda: sum(slept)
+
+
 def test_the_databases_user(
     tmp_path: Path, env: Path, run: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -322,7 +371,10 @@ def test_the_databases_user(
             assert re.match("1 rotate: first still comes, by (getsmart-tick|a client) at 127.0.0.1:", run(*drop))
             users = client.admin.command("usersInfo")["users"]
             assert sorted(one["user"] for one in users) == ["first", "second"]
-        assert run(*drop).startswith("0 ")
+        with MongoClient[dict[str, Any]](uri.replace("//", "//first:made-up@")) as client:
+            client.tests.some.insert_one({})
+            ends_once_seen(client, monkeypatch)
+            assert run(*drop).startswith("0 ")
         with MongoClient[dict[str, Any]](uri) as client:
             assert [one["user"] for one in client.admin.command("usersInfo")["users"]] == ["second"]
     finally:
