@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 
@@ -66,6 +67,12 @@ class Town:
         """What it says."""
         with MongoClient[dict[str, Any]](self.facts["database"]) as client:
             return client["getsmart"].controls.find_one({"_id": "colour"}) or {}
+
+    def keep_lease(self) -> None:
+        """As if a killed promotion's lease had been renewed this moment, however slow the machine is: for an hour."""
+        until = datetime.now(UTC) + timedelta(hours=1)
+        with MongoClient[dict[str, Any]](self.facts["database"]) as client:
+            client["getsmart"].leases.update_one({"_id": "promotion"}, {"$set": {"until": until}})
 
     def forget_leases(self) -> None:
         """As if the time of a killed promotion's lease were over."""

@@ -29,6 +29,7 @@ from serving.gateway import Gateway as Functions
 
 SECRET = "a-secret-of-the-tests"  # pragma: allowlist secret
 _SECONDS = 15.0
+_PATIENCE_SECONDS = 90.0  # only of who waits in vain
 
 
 def own_machine() -> Environment:
@@ -207,7 +208,7 @@ def is_up(there: Environment) -> bool:
 
 def wait_for(condition: Any, what: str) -> None:
     """Poll until it holds; fail when it does not."""
-    deadline = time.monotonic() + _SECONDS
+    deadline = time.monotonic() + _PATIENCE_SECONDS
     while not condition():
         assert time.monotonic() < deadline, f"waited in vain for {what}"
         time.sleep(0.05)

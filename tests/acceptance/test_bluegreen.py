@@ -19,8 +19,9 @@ from tests.forward import Forward
 from tests.gateway import wait_for
 
 pytestmark = pytest.mark.timeout(600)
-# A machine that others use is slow at times: only what is six times slower is the version's fault here.
-RULES = {"fewest_calls": 8, "watch_seconds": 2, "slower_times": 6}
+# A machine that others use is slow at times, which is no version's fault here; where one is slow, six times are enough.
+RULES = {"fewest_calls": 8, "watch_seconds": 2, "slower_times": 1_000}
+SLOWER_TIMES = {"fails": 1_000, "slow": 6}
 BALANCE = "packages/wallets/balance/handler.py"
 FIRST_LINE = r'(    """200 with the balance.*\n)'
 FAILS = "\\1    Request.n = getattr(Request, 'n', 0) + 1\n    if Request.n > 3:\n        raise RuntimeError\n"
@@ -113,7 +114,7 @@ def test_three_namespaces_share_the_calls_and_one_may_die() -> None:
             shares = {name: count - before.get(name, 0) for name, count in running.line.answers().items()}
             running.both.parts["blue-2"].kill()
             time.sleep(8)
-            running.both.begin(list(running.both.there.servers("blue"))[1]).announcement(30)
+            running.both.begin(list(running.both.there.servers("blue"))[1]).announcement(120)
             running.both.wait_up("blue")
             time.sleep(4)
         print(f"{shares}; then {running.line.answers()}\n{load.said()}")  # noqa: T201
@@ -157,15 +158,20 @@ def test_the_highest_rate_without_a_failure(system: Town) -> None:
 def test_a_broken_version_never_gets_more_than_its_first_step(system: Town, tmp_path: Path, how: str) -> None:
     """It is taken back by itself as soon as it shows: by its failures, or by being slow; and the tick stays."""
     root = version(tmp_path / "new", BROKEN[how])
+    there = system.both.there
+    rules = there.promotion.model_copy(update={"slower_times": SLOWER_TIMES[how]})
+    file = tmp_path / "environment.yml"
+    file.write_text(there.model_copy(update={"promotion": rules}).model_dump_json())
     system.both.replace("green", root, APP_VERSION="broken")
     with Load(system, 25, f"broken-{how}") as load, watching(system, "green") as shares:
         started = time.monotonic()
-        done = system.command("promote", "--weight", "25,50,100", "--watch", "30s")
+        done = system.run("ops.release.promote", str(file), "--weight", "25,50,100", "--watch", "30s")
         took = time.monotonic() - started
     print(f"{how}: taken back after {took:.1f} s: {done.stderr.strip()}\n{load.said()}")  # noqa: T201
     assert done.returncode == 1
     assert "blue has all calls again" in done.stderr
-    assert shares == [0, 25, 0]
+    assert re.findall(r"green has (\d+) % of the calls", done.stdout) == ["25"]
+    assert set(shares) <= {0, 25}  # who looks so often may miss a short step, and sees no other
     assert system.line.shares() == {"blue": 100, "green": 0}
     row = system.colour_row()
     assert (row["active"], row.get("moving"), row.get("previous")) == ("blue", None, None)
@@ -207,7 +213,7 @@ def test_the_tick_of_an_unpromoted_colour_sends_nothing(system: Town) -> None:
     assert system.call("GET", asked).json()["data"]["status"] == made["status"] == "queued"
     promote(system, "--weight", "100", "--watch", "1s")
     assert system.settled([made["transaction_id"]]) == {"confirmed": 1}
-    system.both.begin_tick("blue").announcement(30)
+    system.both.begin_tick("blue").announcement(120)
 
 
 def test_around_the_gateway_nobody_gets_in(system: Town) -> None:
@@ -242,6 +248,7 @@ def test_a_promotion_that_is_killed_before_the_database_knows(system: Town) -> N
     process.kill()
     process.communicate()
     assert system.colour_row()["active"] == "blue"
+    system.keep_lease()
     status = system.command("status")
     assert status.returncode == 1
     finish, back = (f"./doit {command} {system.file}" for command in ("promote", "rollback"))
@@ -377,7 +384,7 @@ def test_a_first_release_has_no_way_back(system: Town) -> None:
         done.stderr
     )
     blue = next(system.both.there.servers("blue"))
-    system.both.begin(blue).announcement(30)
+    system.both.begin(blue).announcement(120)
     system.both.wait_up("blue")
     done = system.command("rollback")
     assert done.returncode == 1

@@ -105,7 +105,7 @@ def test_reads_and_mints_go_on_from_the_first_schema_to_the_newest(tmp_path: Pat
         wallets_of_others(raw, others)
         system.both.parts.pop("tick-blue").stop()  # it would make again what is taken away here
         applied(migrate(system, root, "down", "0001", "--force"))
-        system.both.begin_tick("blue").announcement(30)
+        system.both.begin_tick("blue").announcement(120)
         assert "breaks" not in raw.list_collection_names()
         before = system.transfers()
         with Load(system, rate, f"schema-{rate:g}") as load:
