@@ -28,6 +28,7 @@ from tests.watch import API_UP, GATEWAY_UP, Scrape, alerts, assert_fires, gatewa
 from tests.wire import free_url
 
 PROBE_PATH = "/v3/getDeveloperWallet"
+READ_SECONDS = 'getsmart_database_read_seconds{job="getsmart-api"}'
 _LOOKS = 4
 _A_LOOK = 35.0  # seconds: the tick asks its neighbours every 30
 _EACH_SECONDS = 0.6
@@ -53,9 +54,13 @@ class Watched:
         at = clock.now() - timedelta(**age)
         self.bench.raw.controls.update_one({"_id": "backup"}, {"$set": {"finished_at": at}}, upsert=True)
 
-    def scrape(self, **from_gateway: object) -> Scrape:
-        """What Prometheus sees of functions and gateway."""
-        return {**scrape(self.bench.app), **gateway(**from_gateway)}  # type: ignore[arg-type]
+    def scrape(self, *, is_timed: bool = False, **from_gateway: object) -> Scrape:
+        """What Prometheus sees of functions and gateway.
+
+        How long the database took is about the machine that tests run on, and counts where `is_timed` alone.
+        """
+        seen = {**scrape(self.bench.app), **gateway(**from_gateway)}  # type: ignore[arg-type]
+        return seen if is_timed or READ_SECONDS not in seen else {**seen, READ_SECONDS: "0.01"}
 
     def set(self, **variables: str) -> None:
         """Other variables, as after a deployment."""
@@ -255,7 +260,7 @@ def database_slow(watched: Watched) -> Scrape:
     """What reads the controls waits for them."""
     with slow_controls(config.read(config.DatabaseSettings).uri) as uri:
         watched.set(MONGODB_URI=uri)
-        seen = watched.scrape()
+        seen = watched.scrape(is_timed=True)
         mongo.forget()
     return seen
 
