@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import cache
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -19,6 +20,7 @@ import requests
 import yaml
 from docker.utils import exclude_paths
 from dotenv import dotenv_values
+from pymongo.database import Database
 
 from local import processes
 from local.processes import Child
@@ -42,7 +44,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
         words = ["/usr/bin/env", "-C", str(folder), *command]
         child = processes.start("container", words, log=tmp_path / "log", environment=environment, announces=True)
         children.append(child)
-        return child, json.loads(child.announcement(20))["gateway"]
+        return child, json.loads(child.announcement(120))["gateway"]
 
     yield begin
     for child in children:
@@ -60,11 +62,13 @@ def test_it_lives_and_is_ready_once_its_database_answers(start: Start, database_
     del database_uri
 
 
-def test_a_probe_needs_no_secret_and_a_call_does(start: Start, database_uri: str) -> None:
+def test_a_probe_needs_no_secret_and_a_call_does(
+    start: Start, database_uri: str, system: Database[dict[str, Any]]
+) -> None:
     """The platform that runs the container does not know what the gateway sends with each call."""
     address = "0x" + "1" * 40
     token = {"TOKEN_CONTRACT_ADDRESS": address, "TREASURY_ADDRESS": address, "CHAIN_ID": "80002"}
-    _, url = start(MONGODB_URI=database_uri, MONGODB_DATABASE="tests", WEB_SECURE="the-secret", **token)
+    _, url = start(MONGODB_URI=database_uri, MONGODB_DATABASE=system.name, WEB_SECURE="the-secret", **token)
     assert requests.get(f"{url}/readyz", timeout=20).status_code == 200
     assert requests.get(f"{url}/v1/ops/health", timeout=20).status_code == 401
     secret = {"X-Require-Whisk-Auth": "the-secret"}
