@@ -199,7 +199,7 @@ def until(condition: Callable[[], Any], seconds: float) -> None:
 
 
 SIZES = [
-    pytest.param(200, "2s", marks=pytest.mark.timeout(300)),
+    pytest.param(200, "2s", marks=pytest.mark.timeout(900)),
     pytest.param(100_000, "30s", marks=[pytest.mark.long, pytest.mark.timeout(3_600)]),
 ]
 
