@@ -95,11 +95,13 @@ class Worker:
 
         Raises WorkerLost when the process has ended, or holds more memory than it may.
         """
+        is_last = False
         while (line := self._line()) is None:
-            left = until - time.monotonic()
-            if left <= 0:
+            if is_last:
                 return None
-            ready = self._poll.poll(min(left, _WATCH_SECONDS) * _MS)
+            left = until - time.monotonic()
+            is_last = left <= 0  # what has come counts: it may be us who were held up
+            ready = self._poll.poll(max(0.0, min(left, _WATCH_SECONDS)) * _MS)
             if not ready:
                 self._watch_memory()
             for descriptor, _ in ready:

@@ -50,7 +50,7 @@ def descendants(pid: int) -> list[int]:
     return found[1:]
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
+def eventually(condition: Callable[[], bool], seconds: float = 60.0) -> bool:
     """Whether the condition comes true before the deadline."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

@@ -46,6 +46,11 @@ def state(pid: int) -> str:
     return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
 
 
+def waiting_for(file: Path) -> str:
+    """What the event says to a function that is to go on until the test has made the file."""
+    return f"while not os.path.exists({str(file)!r}): time.sleep(0.01)"
+
+
 def in_background(function: Isolated, **event: Any) -> tuple[threading.Thread, list[dict[str, Any]]]:
     """Start a call; its result is in the list once the thread has ended."""
     results: list[dict[str, Any]] = []

@@ -27,7 +27,7 @@ class Function:
     name: str
     path: Path
     web: bool | str = "raw"
-    timeout_ms: int = 3_000
+    timeout_ms: int = 30_000
     memory_mb: int = 128
     logs_kb: int = 16
     environment: Mapping[str, str] = field(default_factory=dict)

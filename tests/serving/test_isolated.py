@@ -3,9 +3,11 @@
 import json
 import os
 import re
+import select
 import shutil
 import signal
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,10 +16,10 @@ import pytest
 from ops.functions import Function
 from serving import isolated, worker
 from serving.answer import BAD_MESSAGE, PROCESSING, PlatformError
-from serving.isolated import Isolation, NotBuilt
+from serving.isolated import WAIT_SECONDS, Isolation, NotBuilt
 from serving.pool import Policy
 from tests.local.programs import alive, eventually
-from tests.serving.calls import OBEDIENT, PID, Add, call, idle, refused
+from tests.serving.calls import OBEDIENT, PID, Add, call, idle, refused, waiting_for
 from tests.serving.conftest import Project
 
 FORWARDING = {"LOG_DESTINATIONS": "${LOG_DESTINATIONS}"}
@@ -105,6 +107,7 @@ def test_on_the_second_start_path_requirements_without_a_virtualenv_are_refused(
     [
         ("time.sleep(30)", "The function exceeded its time limits of 300 milliseconds."),
         ("while True: pass", "The function exceeded its time limits of 300 milliseconds."),
+        ("while True: print()", "The function exceeded its time limits of 300 milliseconds."),
         ("x = bytearray(200_000_000); time.sleep(30)", "The function exhausted its memory and was aborted."),
         ("x = bytearray(200_000_000)", "The function exhausted its memory and was aborted."),
         ("os._exit(0)", "The function did not produce a valid response and exited unexpectedly."),
@@ -121,11 +124,14 @@ def test_a_broken_call_loses_its_worker_and_the_next_one_works(
     add: Add, capfd: pytest.CaptureFixture[str], do: str, text: str
 ) -> None:
     """The platform's answer for the caller, the platform's reason for the developer, a new process for the next."""
-    function = add(timeout_ms=300 if "time limits" in text else 30_000)
+    function = add()
+    usual = function.timeout_ms
     pid = call(function)["pid"]
+    function.timeout_ms = 300 if "time limits" in text else usual
     assert refused(function, do=do) == (400, PROCESSING)
     assert text in capfd.readouterr().err
     assert not alive(pid)
+    function.timeout_ms = usual
     assert call(function)["pid"] != pid
 
 
@@ -164,7 +170,7 @@ def test_a_start_has_a_time_limit_of_its_own(
     add: Add, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """10 s at least, even when the function may run for less."""
-    slow = add("import time\ntime.sleep(0.3)\ndef main():\n    return {'well': 1}", timeout_ms=100)
+    slow = add("import time\ntime.sleep(2.2)\ndef main():\n    return {'well': 1}", timeout_ms=2_000)
     assert call(slow) == {"well": 1}
     monkeypatch.setattr(isolated, "_INIT_MS", 100)
     stuck = add("import time\ntime.sleep(30)", timeout_ms=100)
@@ -218,12 +224,29 @@ def test_a_long_call_does_not_block_on_what_it_prints(add: Add, capfd: pytest.Ca
 
 def test_a_function_that_does_not_read_its_call_is_out_of_time(project: Project) -> None:
     """1 MB does not fit into a pipe; the gateway does not wait for ever to get rid of it."""
-    project.add("fn", OBEDIENT, timeout_ms=200)
+    project.add("fn", OBEDIENT)
     with Isolation(policy=Policy(freeze_seconds=60.0)) as isolation:
         function = isolation(project.functions[0])
+        usual = function.timeout_ms
         os.kill(call(function)["pid"], signal.SIGSTOP)
+        function.timeout_ms = 200
         assert refused(function, pad="x" * 1_000_000) == (400, PROCESSING)
+        function.timeout_ms = usual
         assert call(function, pad="x" * 1_000_000)["pid"]
+
+
+def test_what_was_done_in_time_counts_however_late_we_look(add: Add, own: Isolation) -> None:
+    """The gateway may have been held up itself; what has not come by then is not waited for."""
+    function = add()
+    call(function)
+    worker = own.pool.take(function.plan, {}, time.monotonic() + 30)
+    worker.send(b'{"value": {"give": {"well": 1}}}')
+    assert eventually(lambda: bool(select.select([worker._results], [], [], 0)[0]))
+    line = worker.receive(time.monotonic() - 1)
+    assert line is not None
+    assert json.loads(line)["well"] == 1
+    assert worker.receive(time.monotonic()) is None
+    own.pool.give(function.plan, worker)
 
 
 # --- waiting ------------------------------------------------------------------------------------------------------
@@ -232,12 +255,16 @@ def test_a_function_that_does_not_read_its_call_is_out_of_time(project: Project)
 def test_after_30_s_the_caller_is_sent_away_and_the_function_goes_on(project: Project, tmp_path: Path) -> None:
     """202; its worker serves again when it is done, and what it printed is there."""
     project.add("fn", OBEDIENT)
-    done = tmp_path / "done"
-    with Isolation(wait_seconds=0.5) as isolation:
+    may_end, done = tmp_path / "may_end", tmp_path / "done"
+    do = f"{waiting_for(may_end)}\nopen({str(done)!r}, 'w')"
+    with Isolation() as isolation:
         function = isolation(project.functions[0])
         pid = call(function)["pid"]
-        assert refused(function, do=f"time.sleep(0.7); open({str(done)!r}, 'w')") == (202, "Response not yet ready.")
+        isolation.wait_seconds = 0.5
+        assert refused(function, do=do) == (202, "Response not yet ready.")
+        isolation.wait_seconds = WAIT_SECONDS
         assert not done.exists()
+        may_end.touch()
         assert eventually(done.exists)
         assert eventually(lambda: len(idle(function)) == 1)
         assert call(function)["pid"] == pid
