@@ -81,7 +81,7 @@ def test_over_http_a_call_too_many_is_429(
 
 def test_over_http_calls_under_way_count(project: Project, run: Callable[[Any], Callee]) -> None:
     """The second at a time is refused where one is allowed."""
-    begun = project.folder / "begun"
+    begun, may_end = project.folder / "begun", project.folder / "may_end"
     project.add(
         "slow",
         f"""
@@ -89,16 +89,19 @@ def test_over_http_calls_under_way_count(project: Project, run: Callable[[Any], 
         from pathlib import Path
         def main():
             Path({str(begun)!r}).touch()
-            time.sleep(0.3)
+            while not Path({str(may_end)!r}).exists():
+                time.sleep(0.01)
             return {{"body": "finished"}}
         """,
     )
     first: list[str] = []
     with serving(project, run=run, limit=Limits(concurrent=1).one_call) as url:
-        thread = threading.Thread(target=lambda: first.append(requests.get(f"{url}/shop/slow", timeout=10).text))
+        thread = threading.Thread(target=lambda: first.append(requests.get(f"{url}/shop/slow", timeout=60).text))
         thread.start()
         while not begun.exists():
             thread.join(0.01)
-        assert requests.get(f"{url}/shop/slow", timeout=10).status_code == 429
-        thread.join(10)
+        second = requests.get(f"{url}/shop/slow", timeout=60).status_code
+        may_end.touch()
+        thread.join(60)
+    assert second == 429
     assert first == ["finished"]

@@ -17,30 +17,37 @@ from serving.isolated import Isolation
 from serving.pool import WARDEN, Policy
 from tests.local import programs
 from tests.local.programs import alive, eventually
-from tests.serving.calls import OBEDIENT, PID, Add, call, idle, in_background, refused, state
+from tests.serving.calls import OBEDIENT, PID, Add, call, idle, in_background, refused, state, waiting_for
 from tests.serving.conftest import Project
 
 # --- one request at a time, warm, frozen --------------------------------------------------------------------------
 
 
-def test_a_worker_serves_one_call_after_the_other(add: Add) -> None:
+def test_a_worker_serves_one_call_after_the_other(add: Add, tmp_path: Path) -> None:
     """Globals and files live on; a call while it is busy has another worker."""
     function = add()
     first = call(function, do="kept = 1")
     assert call(function, do="assert kept == 1")["pid"] == first["pid"]
-    thread, results = in_background(function, do="time.sleep(0.3)")
+    may_end = tmp_path / "may_end"
+    thread, results = in_background(function, do=waiting_for(may_end))
     assert eventually(lambda: not idle(function))
     other = call(function)["pid"]
-    thread.join(5)
+    may_end.touch()
+    thread.join(60)
     assert results[0]["pid"] == first["pid"] != other
 
 
-def test_the_most_recently_used_worker_is_first(add: Add) -> None:
+def test_the_most_recently_used_worker_is_first(add: Add, tmp_path: Path) -> None:
     """And of those that wait no more than so many stay."""
     function = add()
-    calls = [in_background(function, do="time.sleep(0.2)") for _ in range(6)]
+    begun, may_end = tmp_path / "begun", tmp_path / "may_end"
+    begun.mkdir()
+    do = f"open(f'{begun}/{{os.getpid()}}', 'w')\n{waiting_for(may_end)}"
+    calls = [in_background(function, do=do) for _ in range(6)]
+    assert eventually(lambda: len(list(begun.iterdir())) == 6)
+    may_end.touch()
     for thread, _ in calls:
-        thread.join(10)
+        thread.join(60)
     pids = {results[0]["pid"] for _, results in calls}
     waiting = [one.pid for one in idle(function)]
     assert (len(pids), len(waiting)) == (6, 4)
@@ -53,15 +60,16 @@ def test_an_idle_worker_is_frozen_and_thawed(add: Add, tmp_path: Path) -> None:
     ticks = tmp_path / "ticks"
     tick = f"while True:\n    open({str(ticks)!r}, 'a').write('x')\n    time.sleep(0.005)"
     function = add()
-    pid = call(function, do=f"import threading; threading.Thread(target=exec, args=({tick!r}, globals())).start()")[
-        "pid"
-    ]
-    assert state(pid) != "T"
-    assert eventually(lambda: state(pid) == "T")
+    pid = call(function)["pid"]
+    began = time.monotonic()
+    call(function, do=f"import threading; threading.Thread(target=exec, args=({tick!r}, globals())).start()")
+    assert state(pid) != "T" or time.monotonic() - began >= Policy().freeze_seconds
+    assert eventually(lambda: all(state(int(task.name)) == "T" for task in Path(f"/proc/{pid}/task").iterdir()))
     frozen = ticks.read_text()
     time.sleep(0.05)
     assert ticks.read_text() == frozen
-    assert call(function, do="time.sleep(0.02)")["pid"] == pid
+    do = f"while os.path.getsize({str(ticks)!r}) == {len(frozen)}: time.sleep(0.001)"
+    assert call(function, do=do)["pid"] == pid
     assert len(ticks.read_text()) > len(frozen)
     assert eventually(lambda: state(pid) == "T")
 
@@ -86,22 +94,24 @@ def test_a_worker_that_died_while_idle_is_replaced(add: Add) -> None:
     assert call(function)["pid"] != pid
 
 
-def test_when_all_workers_are_busy_the_caller_waits(project: Project) -> None:
+def test_when_all_workers_are_busy_the_caller_waits(project: Project, tmp_path: Path) -> None:
     """For the first that is free; 503 when none is in time."""
     project.add("fn", OBEDIENT)
-    with Isolation(policy=Policy(most=1), wait_seconds=1.0) as isolation:
+    with Isolation(policy=Policy(most=1)) as isolation:
         function = isolation(project.functions[0])
         pid = call(function)["pid"]
         thread, results = in_background(function, do="time.sleep(0.3)")
         assert eventually(lambda: not idle(function))
         assert call(function)["pid"] == pid
-        thread.join(5)
+        thread.join(60)
         assert results[0]["pid"] == pid
-        thread, results = in_background(function, do="time.sleep(0.9)")
+        may_end = tmp_path / "may_end"
+        thread, results = in_background(function, do=waiting_for(may_end))
         assert eventually(lambda: not idle(function))
         isolation.wait_seconds = 0.1
         assert refused(function)[0] == 503
-        thread.join(5)
+        may_end.touch()
+        thread.join(60)
 
 
 def test_a_machine_that_makes_no_process_is_out_of_capacity(
@@ -134,7 +144,7 @@ def test_the_end_takes_frozen_and_busy_workers_and_all_files(project: Project) -
     pids.append(call(function)["pid"])
     assert eventually(lambda: state(pids[1]) == "T")
     isolation.close()
-    thread.join(5)
+    thread.join(60)
     assert busy == [(400, PROCESSING)]
     assert not any(map(alive, pids))
     assert not isolation.pool.folder.exists()
@@ -167,7 +177,7 @@ def test_the_keepers_kill_the_whole_group_and_remove_the_folder(tmp_path: Path) 
         assert [member.poll() for member in members] == [None, None]
         keepers.communicate()
     assert keepers.returncode == 0
-    assert [member.wait(5) for member in members] == [-signal.SIGKILL] * 2
+    assert [member.wait(60) for member in members] == [-signal.SIGKILL] * 2
     assert not folder.exists()
 
 
@@ -203,7 +213,7 @@ sys.stdin.read()
         assert eventually(lambda: state(pids[1]) == "T")
         assert all(map(alive, pids))
         gateway.kill()
-    assert eventually(lambda: not any(map(alive, pids)), 2.0)
+    assert eventually(lambda: not any(map(alive, pids)), 10.0)
     assert eventually(lambda: not Path(folder).exists())
 
 

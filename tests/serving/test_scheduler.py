@@ -20,13 +20,13 @@ packages:
       - name: work
         runtime: python:3.11
         web: false
-        limits: {timeout: 1000, memory: 128, logs: 16}
+        limits: {timeout: 300000, memory: 128, logs: 16}
         triggers:
           - {name: every-minute, sourceType: scheduler, sourceDetails: {cron: "* * * * *"}}
       - name: other
         runtime: python:3.11
         web: raw
-        limits: {timeout: 1000, memory: 128, logs: 16}
+        limits: {timeout: 300000, memory: 128, logs: 16}
 """
 
 
@@ -72,7 +72,7 @@ def test_a_run_that_fails_is_logged_and_the_next_one_follows(
         f"""
         from pathlib import Path
         def main(event, context):
-            assert event == {{}} and 0 < context.get_remaining_time_in_millis() <= 1000
+            assert event == {{}} and 0 < context.get_remaining_time_in_millis() <= 300000
             with Path({str(seen)!r}).open("a") as file:
                 file.write("run\\n")
             raise ValueError("broken run")
@@ -81,7 +81,7 @@ def test_a_run_that_fails_is_logged_and_the_next_one_follows(
     assert announced(scheduler) == {"scheduled": ["ops/work"]}
     assert eventually(lambda: seen.exists() and len(seen.read_text().splitlines()) >= 2)
     scheduler.send_signal(signal.SIGTERM)
-    _, err = scheduler.communicate(timeout=5)
+    _, err = scheduler.communicate(timeout=60)
     assert scheduler.returncode == 0
     assert "ValueError: broken run" in err
     assert "ops/work: this run failed" in err
@@ -108,7 +108,7 @@ def test_sigterm_ends_it_in_the_middle_of_a_run(
     assert eventually(begun.exists)
     started = time.monotonic()
     scheduler.send_signal(signal.SIGTERM)
-    _, err = scheduler.communicate(timeout=5)
+    _, err = scheduler.communicate(timeout=60)
     assert (scheduler.returncode, tidied.exists()) == (0, "in_process" in request.node.name)
     assert "this run failed" not in err
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 60
