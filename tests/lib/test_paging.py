@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from getsmart import paging
@@ -81,6 +81,7 @@ def test_no_sign_of_a_cursor_can_be_changed() -> None:
             page_of(ROUTE, CLIENT, query(cursor=bad))
 
 
+@settings(derandomize=True, deadline=None, database=None)
 @given(st.text(max_size=200))
 def test_no_text_is_a_cursor_by_chance(text: str) -> None:
     """Whatever is sent is refused as a cursor, and nothing else goes wrong."""

@@ -5,7 +5,7 @@ import io
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from getsmart.tables import csv_reply
@@ -51,6 +51,7 @@ def test_numbers_and_plain_texts_are_left_alone(text: str) -> None:
     assert cell(text) == text
 
 
+@settings(derandomize=True, deadline=None, database=None)
 @given(st.text(alphabet=st.characters(exclude_categories=("Cs",))))
 def test_every_text_comes_back(text: str) -> None:
     """Whatever the quoting needs; but for the apostrophe."""

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ops.backup.retention import Keep, superfluous
@@ -24,6 +24,7 @@ def test_a_quarter_of_a_year_by_five_minutes() -> None:
     assert len(kept) <= 12 + 24 + 7 + 8
 
 
+@settings(derandomize=True, deadline=None, database=None)
 @given(
     st.lists(st.datetimes(timezones=st.just(UTC)), max_size=30),
     st.tuples(st.integers(1, 5), st.integers(0, 5), st.integers(0, 5), st.integers(0, 5)),
