@@ -25,7 +25,7 @@ from local.stack import Facts, Ports, Stack
 
 _DECIMALS = 18
 _BALANCE_OF, _TOTAL_SUPPLY = "0x70a08231", "0x18160ddd"
-_DEADLINE_SECONDS = 10.0
+_DEADLINE_SECONDS = 60.0
 _POLL_SECONDS = 0.1
 _MINE_AFTER_MS = 1_000
 # What a run of functions is configured by must not reach into somebody's real database.

@@ -164,9 +164,9 @@ def test_ten_thousand_mints_replay_quickly(chain: Chain) -> None:
     data = contract.call_data(MINT, ALICE, 1)
     line = Call(b"", OWNER, token(chain), data, START)
     journal = [genesis(), *(Call(index.to_bytes(32, "big"), *_fields(line)) for index in range(10_000))]
-    started = time.perf_counter()
+    started = time.process_time()
     chain.replay(journal)
-    assert time.perf_counter() - started < 10
+    assert time.process_time() - started < 10
     assert balance(chain, ALICE) == 10_000
 
 

@@ -5,6 +5,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -108,10 +109,17 @@ def test_a_server_that_listens_but_does_not_answer_is_given_up(tmp_path: Path, m
     port = free_port()
     code = f"import socket, time; s = socket.create_server(('127.0.0.1', {port})); time.sleep(600)"
     server = EmbeddedDatabase(tmp_path, port)
-    server.start_seconds = 1.0
     monkeypatch.setattr(server, "command", lambda: [sys.executable, "-c", code])
+    real, given = database._ping, []
+
+    def impatient(uri: str, milliseconds: int) -> None:
+        given.append(milliseconds)
+        real(uri, 300)
+
+    monkeypatch.setattr(database, "_ping", impatient)
     with pytest.raises(ChildFailed, match="database does not answer: ServerSelectionTimeoutError"):
         server.start()
+    assert 0 < given[0] < server.start_seconds * 1_000
 
 
 def test_the_database_is_chosen_by_what_there_is(tmp_path: Path) -> None:
@@ -171,11 +179,16 @@ def test_a_mongod_that_refuses_or_never_becomes_primary_is_given_up(
 ) -> None:
     """One clear error with what went wrong, and it does not run on."""
     monkeypatch.setenv("LOOKALIKE_ELECTION_SECONDS", "600")
-    mongod.start_seconds = 5.0
+    real, ends = database.make_replica_set, time.monotonic() + mongod.start_seconds
+
+    def impatient(uri: str, name: str, host: str, deadline: float) -> None:
+        assert ends < deadline < time.monotonic() + mongod.start_seconds
+        real(uri, name, host, time.monotonic() + 1)
+
+    monkeypatch.setattr(database, "make_replica_set", impatient)
     with pytest.raises(ChildFailed, match="database does not answer: ServerSelectionTimeoutError"):
         mongod.start()
     monkeypatch.setattr(mongod, "replica_set", "another")
-    mongod.start_seconds = 10.0
     (mongod.storage / "replica-set.json").unlink()
     with pytest.raises(ChildFailed, match="database does not answer: OperationFailure"):
         mongod.start()

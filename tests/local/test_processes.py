@@ -104,7 +104,7 @@ def test_what_a_command_leaves_behind_ends_with_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("victim", ["owner", "leash"])
 def test_nothing_outlives_a_kill_9(tmp_path: Path, victim: str) -> None:
-    """After kill -9 of the owner, or of the leash between, the command and its children are gone within a second."""
+    """After kill -9 of the owner, or of the leash between, the command and its children are gone within seconds."""
     owner_code = f"""
         import time
         from pathlib import Path
@@ -119,7 +119,7 @@ def test_nothing_outlives_a_kill_9(tmp_path: Path, victim: str) -> None:
         # Linux kills the command with its leash; what the command started itself ends only with the owner.
         mourners = [leash, command, inner] if victim == "owner" else [leash, command]
         os.kill(owner.pid if victim == "owner" else leash, signal.SIGKILL)
-        gone = eventually(lambda: not any(map(alive, mourners)), seconds=1.0)
+        gone = eventually(lambda: not any(map(alive, mourners)), seconds=10.0)
         owner.kill()
         if alive(inner):
             os.kill(inner, signal.SIGKILL)

@@ -188,7 +188,7 @@ def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
 
     def write() -> None:
         with (
-            MongoClient[Row](uri, serverSelectionTimeoutMS=200) as client,
+            MongoClient[Row](uri, serverSelectionTimeoutMS=2_000) as client,
             client.start_session() as s,
         ):
             try:
@@ -204,9 +204,9 @@ def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
 
     writer = threading.Thread(target=write)
     writer.start()
-    assert enough.wait(20)
+    assert enough.wait(60)
     os.kill(leash(server), signal.SIGKILL)
-    writer.join(20)
+    writer.join(60)
     with MongoClient[Row](server.start()) as client:
         left, right = ({row["_id"] for row in client.pins[name].find()} for name in ("left", "right"))
     server.stop()

@@ -211,11 +211,15 @@ def test_duplicate_tells_twice_under_one_id(caller: Caller, receiver: Receiver) 
 
 def test_late_waits(caller: Caller, receiver: Receiver) -> None:
     """The event is pending for its delay, in real time."""
-    caller.tell("/webhooks", mode="late", delay_ms=300)
+    caller.tell("/webhooks", mode="late", delay_ms=600_000)
     caller.fund(ALICE)
     assert receiver.taken == []
     assert len(caller.see("/webhooks")["pending"]) == 1
-    delivered(caller, 1)
+    caller.tell("/webhooks", mode="late", delay_ms=300)
+    began = time.time_ns() // 1_000_000
+    caller.fund(ALICE)
+    ((headers, _),) = wait_for(lambda: receiver.taken)
+    assert int(headers["x-timestamp"]) >= began + 300
 
 
 def test_reorder_turns_the_order_round(caller: Caller, receiver: Receiver) -> None:
