@@ -25,7 +25,7 @@ def test_a_half_made_environment_is_made_once_by_two(root: Path) -> None:
     (root / ".venv/left-over").write_text("")
     command = [sys.executable, "-c", PROGRAM, str(root)]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    outputs = sorted(process.communicate(timeout=50)[0].strip() for process in both)
+    outputs = sorted(process.communicate(timeout=200)[0].strip() for process in both)
     assert outputs == ["False", "True"]
     assert environment.is_current(root)
     assert not (root / ".venv/left-over").exists()

@@ -1,8 +1,11 @@
 """`./doit reconcile` beside a working tick, and what a person may close."""
 
 import threading
+import time
+from types import SimpleNamespace
 
 import pytest
+from tenacity import nap
 
 from getsmart.amounts import UNIT
 from getsmart.models import SUPPLY
@@ -19,10 +22,15 @@ def _present(bench: Bench) -> None:
 
 
 @pytest.fixture
-def busy(bench: Bench) -> None:
-    """The tick reads the chain for another second."""
+def busy(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tick reads the chain until somebody waits for it."""
     assert controls.take_lease(reconcile.reconcile.LEASE, "the tick", 60)
-    threading.Timer(1.0, controls.drop_lease, (reconcile.reconcile.LEASE, "the tick")).start()
+
+    def pause(seconds: float) -> None:
+        controls.drop_lease(reconcile.reconcile.LEASE, "the tick")
+        time.sleep(seconds)
+
+    monkeypatch.setattr(nap, "time", SimpleNamespace(sleep=pause))
 
 
 def test_it_waits_for_the_tick(bench: Bench, busy: None, capsys: pytest.CaptureFixture[str]) -> None:

