@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from local.ports import free_port
 from ops import viewer
 from tests.acceptance.conftest import System
 from tests.acceptance.conftest import running as running  # noqa: PLC0414 - the fixture
@@ -45,12 +45,6 @@ def follow(system: System, folder: Path, port: int, start: str) -> str:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as place:
-        return int(place.getsockname()[1])
 
 
 def assert_followed(shown: str, folder: Path) -> None:
