@@ -3,6 +3,7 @@
 import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -199,9 +200,13 @@ def reload(folder: Path) -> None:
     Raises GatewayUnreachable when the new ones do not start: then the old ones go on.
     """
     master = Runtime(str(folder / MASTER))
+    with suppress(GatewayUnreachable):  # for a moment after a start or a reload it is about to become its own successor
+        _wait(lambda: bool(_workers(master)), "the gateway has no workers", _SECONDS)
     before = _workers(master)
     master.ask("reload")
-    _wait(lambda: bool(_workers(master)) and not _workers(master) & before, "the gateway did not reload")
+    _wait(
+        lambda: bool(_workers(master)) and not _workers(master) & before, "the gateway did not reload", _RELOAD_SECONDS
+    )
 
 
 def _workers(master: Runtime) -> set[str]:
@@ -218,8 +223,8 @@ def _workers(master: Runtime) -> set[str]:
     return found
 
 
-def _wait(condition: Callable[[], bool], failure: str) -> None:
-    deadline = time.monotonic() + _RELOAD_SECONDS
+def _wait(condition: Callable[[], bool], failure: str, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
             raise GatewayUnreachable(failure)

@@ -460,6 +460,22 @@ def test_an_unreachable_gateway_is_said_to_be(tmp_path: Any) -> None:
         runtime.Runtime(str(tmp_path / "nowhere")).shares()
 
 
+def test_a_reload_right_after_a_start_waits_for_the_master(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    """It becomes its own successor then, and takes no connections for a moment."""
+    first, second = "# workers\n7 worker\n# old workers\n", "# workers\n8 worker\n# old workers\n7 worker\n"
+    asked: list[str] = []
+
+    def ask(_: runtime.Runtime, command: str) -> str:
+        asked.append(command)
+        if len(asked) <= 3:
+            raise runtime.GatewayUnreachable("Connection refused")
+        return second if "reload" in asked else first
+
+    monkeypatch.setattr(runtime.Runtime, "ask", ask)
+    runtime.reload(tmp_path)
+    assert asked.count("reload") == 1
+
+
 def test_a_configuration_that_does_not_load_leaves_the_old_workers_at_work(gateway: Gate) -> None:
     """The reload says so, and calls go on."""
     config = gateway.there.gateway.folder / "haproxy.cfg"
