@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, NotRequired, TypedDict
 if TYPE_CHECKING:
     from bson import Decimal128
 
+    from getsmart.chain import ChainTransfer, TransferLog
+    from getsmart.metakeep.protocol import Transfer
+
 BreakType = Literal[
     "ambiguous", "missing_on_chain", "missing_in_ledger", "amount_mismatch", "party_mismatch", "reorged"
 ]
@@ -52,6 +55,11 @@ class Sides(TypedDict):
     sender: str
     recipient: str
     amount: str
+
+
+def sides_of(one: "ChainTransfer | TransferLog | Transfer") -> Sides:
+    """A Transfer as a break tells of it."""
+    return {"sender": one.sender, "recipient": one.recipient, "amount": str(one.amount)}
 
 
 class SightingRow(TypedDict):
@@ -110,6 +118,16 @@ class BreakRow(TypedDict):
     found: NotRequired[Sides]
     due: NotRequired[Literal["stand", "fall"]]
     resolution: NotRequired[Resolution]
+
+
+def is_its_own(closed: BreakRow) -> bool:
+    """Whether reconciliation has closed it, and no person."""
+    return closed.get("resolution", {}).get("who") == RECONCILIATION
+
+
+def is_kept(row: BreakRow) -> bool:
+    """Whether it is over, and holds what a transaction has passed on: another Transfer may have its place by now."""
+    return row["status"] == "resolved" and is_its_own(row) and bool(row["standing"]) and "due" not in row
 
 
 class CorrectionRow(TypedDict):

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 from getsmart import chain, clock, config, log
 from getsmart.amounts import GENESIS_SUPPLY
-from getsmart.breaks import TAKEN_BACK, BreakRow, SightingRow, log_key
+from getsmart.breaks import TAKEN_BACK, BreakRow, SightingRow, is_its_own, log_key, sides_of
 from getsmart.chain import Block, ChainTransfer, TransferLog
 from getsmart.machine import correct, discrepancies, matching, onward
 from getsmart.machine.matching import ByHash, Known
 from getsmart.machine.wanted import expected
 from getsmart.models import ISSUANCE, TREASURY, TransactionRow, is_final
-from getsmart.stores import breaks, controls, onchain, progress
+from getsmart.stores import breaks, controls, onchain, progress, transactions
 
 _ABOUT_A_LOG = ("missing_in_ledger", "ambiguous", "amount_mismatch", "party_mismatch")
 
@@ -148,8 +148,9 @@ def look_for(row: TransactionRow) -> None:
     if receipt is not None and own:
         settlement = {"tx_hash": row["tx_hash"], "log_index": own[0].log_index}
         place = {"block_number": receipt.block_number, "block_hash": receipt.block_hash}
-        onchain.annotate(row, {**place, "settlement": settlement}, ("is_unwitnessed",))
-        onward.pass_on([row])
+        onchain.annotate(row, {**place, "settlement": settlement})
+        if onward.pass_on([row]) and "is_unwitnessed" in row:
+            _witnessed(row["_id"])
         return
     number = row.get("block_number")
     there = chain.blocks([number]).get(number) if number is not None else None
@@ -158,6 +159,13 @@ def look_for(row: TransactionRow) -> None:
         discrepancies.vanished(row, wanted, was_reorganised=True)
     else:
         discrepancies.vanished(row, wanted, was_reorganised=False)
+        onchain.annotate(row, {}, ("is_unwitnessed",))
+
+
+def _witnessed(transaction_id: str) -> None:
+    """Its place is known, and all is done about it: only now nobody looks for it any more."""
+    row = transactions.find(transaction_id, None)
+    if row is not None and row.get("settlement", {}).get("log_index") is not None:
         onchain.annotate(row, {}, ("is_unwitnessed",))
 
 
@@ -190,7 +198,7 @@ def are_there(rows: Sequence[BreakRow]) -> list[BreakRow]:
         current = row if block is None or block.hash == row.get("block_hash") else _elsewhere(row)
         if current is not None:
             there.append(current)
-        elif discrepancies.is_its_own(row):
+        elif is_its_own(row):
             correct.fall(row, TAKEN_BACK)
     return there
 
@@ -214,7 +222,7 @@ def _elsewhere(row: BreakRow) -> BreakRow | None:
 def _is_of(row: BreakRow, one: TransferLog) -> bool:
     """Whether a break is about this one; mined again, a transaction may have another in its place."""
     is_ours = one.contract == config.read(config.TokenSettings).contract_address.lower()
-    return is_ours and one.log_index == row["log_index"] and discrepancies.sides_of(one) == row["found"]
+    return is_ours and one.log_index == row["log_index"] and sides_of(one) == row["found"]
 
 
 def as_transfer(row: SightingRow) -> ChainTransfer:

@@ -8,8 +8,8 @@ from pymongo.client_session import ClientSession
 from pymongo.errors import DuplicateKeyError
 
 from getsmart import clock, config, log
-from getsmart.breaks import NOTHING_MOVED, RECONCILIATION, BreakRow, BreakType, Leg, Sides, log_key
-from getsmart.chain import ChainTransfer, TransferLog
+from getsmart.breaks import NOTHING_MOVED, BreakRow, BreakType, Leg, is_its_own, log_key, sides_of
+from getsmart.chain import ChainTransfer
 from getsmart.ids import new_id
 from getsmart.machine import correct, matching
 from getsmart.machine.conclude import confirm
@@ -66,11 +66,6 @@ def place_of(found: ChainTransfer) -> dict[str, Any]:
 def settlement_of(found: ChainTransfer) -> dict[str, Any]:
     """What it settles: one transaction at most, by a unique index."""
     return {"tx_hash": found.tx_hash, "log_index": found.log_index}
-
-
-def sides_of(one: ChainTransfer | TransferLog | Transfer) -> Sides:
-    """A Transfer as a break tells of it."""
-    return {"sender": one.sender, "recipient": one.recipient, "amount": str(one.amount)}
 
 
 def missing_in_ledger(
@@ -182,11 +177,6 @@ def _tell(opened: BreakRow | None) -> None:
     if opened is not None:
         seen = {name: opened.get(name) for name in ("tx_hash", "log_index", "block_number", "transaction_id")}
         log.event("break.found", level="error", break_id=opened["_id"], type=opened["type"], **seen)
-
-
-def is_its_own(closed: BreakRow) -> bool:
-    """Whether reconciliation has closed it, and no person."""
-    return closed.get("resolution", {}).get("who") == RECONCILIATION
 
 
 def book_more(row: BreakRow) -> bool:

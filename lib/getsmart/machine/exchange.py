@@ -9,9 +9,10 @@ from typing import TypeVar
 from pymongo.client_session import ClientSession
 
 from getsmart import clock, log
-from getsmart.breaks import RECONCILIATION, BreakRow, Leg
+from getsmart.breaks import RECONCILIATION, BreakRow, Leg, is_kept, sides_of
 from getsmart.errors import DatabaseUnavailable
 from getsmart.machine.correct import correction, freed_by
+from getsmart.machine.wanted import expected
 from getsmart.models import EXTERNAL, SYSTEM_ACCOUNTS, TransactionRow
 from getsmart.mongo import transact
 from getsmart.stores import breaks, ledger, reserves
@@ -24,7 +25,7 @@ def find_booked(tx_hash: str, log_index: int | None) -> BreakRow | None:
     if log_index is None:
         return None
     found = breaks.find_of_log(tx_hash, log_index)
-    return next((row for row in found if row["standing"] or "due" in row), None)
+    return next((row for row in found if (row["standing"] or "due" in row) and not is_kept(row)), None)
 
 
 def run(row: BreakRow, work: Callable[[ClientSession], Result]) -> Result:
@@ -78,8 +79,8 @@ def post(row: TransactionRow, instead_of: BreakRow, *, session: ClientSession) -
 
 def way_on(row: TransactionRow, instead_of: BreakRow) -> list[Leg]:
     """What a break has booked and the transaction does not: its outside address has become a wallet of ours."""
-    is_outside = row["target"]["account"] == EXTERNAL
-    return [leg for leg in (Leg(*one) for one in instead_of["standing"]) if is_outside and leg.origin == EXTERNAL]
+    is_its = row["target"]["account"] == EXTERNAL and instead_of.get("found") == sides_of(expected(row))
+    return [leg for leg in (Leg(*one) for one in instead_of["standing"]) if is_its and leg.origin == EXTERNAL]
 
 
 def _undone(row: BreakRow) -> list[Leg]:

@@ -10,7 +10,7 @@ from typing import Any
 from pymongo.client_session import ClientSession
 
 from getsmart import clock, log
-from getsmart.breaks import RECONCILIATION, BreakRow, Leg
+from getsmart.breaks import RECONCILIATION, BreakRow, Leg, is_kept, sides_of
 from getsmart.machine import correct, discrepancies
 from getsmart.machine.wanted import expected
 from getsmart.models import EXTERNAL, TransactionRow
@@ -36,8 +36,10 @@ def explain(raised: BreakRow, cause: TransactionRow) -> BreakRow | None:
     if passed_on is not None:
         is_here = passed_on["break_id"] == raised["_id"]
         return correct.fall(raised, why, leaving=[Leg(EXTERNAL, passed_on["wallet_id"])] if is_here else [])
-    is_owed = raised["type"] == "missing_in_ledger" and _is_outside(cause)
-    wallet_id = _wallets_of([cause]).get(expected(cause).recipient) if is_owed else None
+    if raised["type"] != "missing_in_ledger" or raised.get("found") != sides_of(expected(cause)):
+        # Of another Transfer, which had this place: what the transaction passes on has a break of its own.
+        return correct.fall(raised, why) if pass_on([cause]) else None
+    wallet_id = _wallets_of([cause]).get(expected(cause).recipient) if _is_outside(cause) else None
     if wallet_id is None:
         return correct.fall(raised, why)
     passed_on = {"wallet_id": wallet_id, "break_id": raised["_id"]}
@@ -78,13 +80,14 @@ def _break_of(row: TransactionRow) -> BreakRow | None:
     None where somebody else has changed it.
     """
     wanted = expected(row)
-    about = discrepancies.sides_of(wanted)
+    about = sides_of(wanted)
     raised = [one for one in breaks.find_of_log(**row["settlement"]) if one["type"] == "missing_in_ledger"]
-    known = next((one for one in raised if one.get("found") == about), None)
-    if known is not None:
-        return breaks.change(known, {"due": "stand"})
-    place: dict[str, Any] = {name: row[name] for name in ("block_number", "block_hash") if name in row}
+    known = next((one for one in raised if one.get("found") == about and not is_kept(one)), None)
     closed = {"who": RECONCILIATION, "why": f"it is {row['_id']}'s", "at": clock.now()}
+    if known is not None:
+        due = {"due": "stand", "resolution": closed} if known["status"] == "resolved" else {"due": "stand"}
+        return breaks.change(known, due)
+    place: dict[str, Any] = {name: row[name] for name in ("block_number", "block_hash") if name in row}
     facts = {**row["settlement"], **place, "found": about, "status": "resolved", "resolution": closed, "due": "stand"}
     subject = f"passed_on:{row['_id']}"
     made = discrepancies.new_break("missing_in_ledger", subject, str(wanted.amount), facts)

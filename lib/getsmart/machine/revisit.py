@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from getsmart import chain, clock
-from getsmart.breaks import TAKEN_BACK, BreakRow, Leg, SightingRow
+from getsmart.breaks import TAKEN_BACK, BreakRow, Leg, SightingRow, is_its_own
 from getsmart.chain import ChainTransfer
 from getsmart.ids import lowest_id
 from getsmart.machine import compare, correct, discrepancies, matching, onward
@@ -153,8 +153,9 @@ def _close(one: ChainTransfer, why: str) -> None:
 def _explained(one: ChainTransfer, row: TransactionRow) -> None:
     """A row has this Transfer: whatever was said about it is over."""
     for raised in breaks.find_of_log(one.tx_hash, one.log_index):
-        if raised["status"] == "open":
-            onward.explain(raised, row)
+        current = transactions.find(row["_id"], None) if raised["status"] == "open" else None
+        if current is not None:
+            onward.explain(raised, current)
 
 
 def _book(row: BreakRow) -> bool:
@@ -162,17 +163,24 @@ def _book(row: BreakRow) -> bool:
     if row["due"] == "fall":
         return correct.fall(row, TAKEN_BACK) is not None
     if row["type"] == "reorged":
-        return discrepancies.reverse(row)
+        return correct.fall(row, "its block is back") is not None if _is_back(row) else discrepancies.reverse(row)
     cause = onchain.find_settled(row["tx_hash"], row["log_index"])
     if cause is not None:
         return onward.explain(row, cause) is not None
-    if row["status"] == "resolved" and discrepancies.is_its_own(row):
+    if row["status"] == "resolved" and is_its_own(row):
         # A transaction's, which has its Transfer elsewhere by now.
         return correct.fall(row, TAKEN_BACK, leaving=[Leg(*leg) for leg in row["standing"]]) is not None
     one, sides = _of(row)
     if _is_waited_for(row, one, sides):
         return False
     return discrepancies.book(row, one, matching.legs(*sides, one.amount)) is not None
+
+
+def _is_back(row: BreakRow) -> bool:
+    """Whether the chain has the block again that was reorganised away: nothing is to be booked back."""
+    number = row.get("block_number")
+    there = chain.blocks([number]).get(number) if number is not None else None
+    return there is not None and there.hash == row.get("block_hash")
 
 
 def _must_wait(row: BreakRow) -> bool:
@@ -203,8 +211,8 @@ def _as_transfer(row: BreakRow) -> ChainTransfer:
     return ChainTransfer(
         row["tx_hash"],
         row["log_index"],
-        row["block_number"],
-        row["block_hash"],
+        row.get("block_number", 0),
+        row.get("block_hash", ""),
         sides["sender"],
         sides["recipient"],
         int(sides["amount"]),
@@ -236,6 +244,7 @@ def _hold_against_rows(found: Sequence[BreakRow]) -> None:
         for row in onchain.find_by_hashes(sorted({row["tx_hash"] for row in opened}))
         if "settlement" in row
     }
+    onward.pass_on(list(settled.values()))
     alone: list[BreakRow] = []
     for raised in opened:
         cause = settled.get((raised["tx_hash"], raised["log_index"]))

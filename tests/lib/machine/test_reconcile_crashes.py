@@ -2,9 +2,11 @@
 
 import contextlib
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 
+from getsmart import clock
 from getsmart.amounts import UNIT
 from getsmart.errors import Internal
 from getsmart.ids import new_id
@@ -140,6 +142,37 @@ def test_what_we_paid_a_newcomer_is_passed_on_once(bench: Bench, crashes: Crashe
     accounts = bench.raw.accounts.find({"_id": {"$in": [row["_id"] for row in came]}})
     assert [str(row["posted"]) for row in accounts] == [str(UNIT)] * times
     assert bench.raw.corrections.count_documents({}) == times
+    assert found(bench) == {}
+
+
+def test_what_comes_to_light_late_is_passed_on_once(bench: Bench, crashes: Crashes) -> None:
+    """Confirmed by MetaKeep alone and looked up when the wallet is not new any more: its mark goes last."""
+    came: list[Row] = []
+
+    def prepare() -> None:
+        came.append(stranger(bench))
+        sent = bench.transfer("1", to_address=came[-1]["address"])
+        bench.settle()
+        mine = {"_id": bench.row(sent)["_id"]}
+        unseen = {"settlement.log_index": None, "is_unwitnessed": True}
+        later = clock.now() + timedelta(hours=2)
+        bench.raw.transactions.update_one(mine, {"$set": {**unseen, "updated_at": later}})
+        reconciled()
+        bench.raw.transactions.update_one(mine, {"$set": unseen})
+        came[-1]["_id"] = new_id("wlt")
+        bench.raw.wallets.insert_one(came[-1])
+        for _ in range(3):
+            bench.time.advance(20 * 60)
+            reconciled()
+        bench.raw.transactions.update_one(mine, {"$set": {"updated_at": clock.now() - timedelta(hours=1)}})
+
+    times = die_everywhere(bench, crashes, prepare)
+    all_is_well(bench)
+    assert len(came) == times > 8
+    accounts = bench.raw.accounts.find({"_id": {"$in": [row["_id"] for row in came]}})
+    assert [str(row["posted"]) for row in accounts] == [str(UNIT)] * times
+    assert bench.raw.corrections.count_documents({}) == times
+    assert bench.raw.transactions.count_documents({"is_unwitnessed": True}) == 0
     assert found(bench) == {}
 
 

@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from getsmart import clock
+from getsmart import chain, clock
 from getsmart.amounts import UNIT
+from getsmart.breaks import BreakRow, Leg
 from getsmart.ids import new_id
-from getsmart.machine import compare, discrepancies, onward, reconcile, revisit
+from getsmart.machine import compare, correct, discrepancies, exchange, onward, reconcile, revisit
 from getsmart.machine.conclude import confirm
 from getsmart.models import TransactionRow
 from getsmart.mongo import to_decimal, to_units
@@ -18,7 +19,7 @@ from ops import resolve
 from tests.chainbook import OUTSIDE, ZERO, external, found, minted_row, on_chain, reconciled, stranger, unknown_row
 from tests.explained import questions
 from tests.money import Bench, Row
-from tests.support import Answer
+from tests.support import Answer, unique
 
 
 @pytest.fixture(autouse=True)
@@ -341,6 +342,112 @@ def test_a_break_of_another_transfer_in_its_place_is_not_its_own(bench: Bench) -
     assert posted(bench, ada) == ("3", "3")
     assert breaks.find(other["_id"]) == other
     bench.audit()
+
+
+def about(sender: str, recipient: str, units: int) -> Row:
+    """A Transfer as a break tells of it."""
+    return {"sender": sender.lower(), "recipient": recipient.lower(), "amount": str(units)}
+
+
+def raise_break(bench: Bench, type_: Any, place: Row, of: Row, **more: Any) -> BreakRow:
+    """A break about a Transfer, as reconciliation has left it."""
+    raised = discrepancies.new_break(type_, unique("subject"), of["amount"], {**place, "found": of, **more})
+    assert breaks.insert(raised)
+    return raised
+
+
+def test_what_a_break_holds_for_another_transfer_is_not_its_own(bench: Bench) -> None:
+    """A reorganisation gave its place to this one, of the same transaction of the chain: that one's stands."""
+    ada, bob = stranger(bench), stranger(bench)
+    first = paid(bench, bob)
+    come(bench, bob)
+    (kept,) = found(bench, "resolved")["missing_in_ledger"]
+    sent = bench.transfer("2", to_address=ada["address"])
+    bench.settle()
+    row = bench.row(sent)
+    bench.raw.breaks.update_one({"_id": kept["_id"]}, {"$set": row["settlement"]})
+    assert exchange.find_booked(**row["settlement"]) is None
+    reconciled()
+    come(bench, ada)
+    assert (posted(bench, ada), posted(bench, bob)) == (("2", "2"), ("3", "3"))
+    assert bench.row(first)["passed_on"]["break_id"] == kept["_id"] != bench.row(sent)["passed_on"]["break_id"]
+    bench.audit()
+
+
+def test_a_strangers_break_in_its_place_gives_it_nothing(bench: Bench) -> None:
+    """Of another Transfer, and not undone yet: the transaction takes its place, and what it paid is passed on alone."""
+    ada, bob = stranger(bench), bench.new_wallet()
+    row = sent_long_ago(bench, ada)
+    (mined,) = on_chain(bench, (bench.wallet["address"], ada["address"], 3 * UNIT))
+    bench.raw.transactions.update_one({"_id": row["_id"]}, {"$set": {"tx_hash": mined["tx_hash"]}})
+    place = {name: mined[name] for name in ("tx_hash", "block_number", "block_hash")} | {"log_index": 0}
+    other = raise_break(bench, "missing_in_ledger", place, about(OUTSIDE, bob["address"], UNIT))
+    assert correct.stand(other, [Leg("external", bob["wallet_id"])]) is not None
+    come(bench, ada)
+    told = ["--to", "confirmed", "--evidence", f"tx_hash={mined['tx_hash']}", "--who", "ada"]
+    assert resolve.main([row["_id"], *told]) == 0
+    looked(bench)
+    assert posted(bench, ada) == ("3", "3")
+    assert posted(bench, {"_id": bob["wallet_id"]}) == ("0", "0")
+    assert breaks.find(other["_id"])["standing"] == []  # type: ignore[index]
+
+
+def test_a_mismatch_that_was_an_outside_order_after_all(bench: Bench) -> None:
+    """Of another type, the break is closed by what it is; the way on has one of its own."""
+    ada = stranger(bench)
+    row = sent_long_ago(bench, ada)
+    (mined,) = on_chain(bench, (bench.wallet["address"], ada["address"], 3 * UNIT))
+    place = {name: mined[name] for name in ("tx_hash", "block_number", "block_hash")} | {"log_index": 0}
+    of = about(bench.wallet["address"], ada["address"], 3 * UNIT)
+    mismatch = raise_break(bench, "party_mismatch", place, of)
+    assert correct.stand(mismatch, [Leg(bench.wallet["wallet_id"], "external")]) is not None
+    reconciled()
+    come(bench, ada)
+    bench.raw.sightings.delete_many({})  # a row's own hash, known all along, has none
+    passes(bench)
+    told = ["--to", "confirmed", "--evidence", f"tx_hash={mined['tx_hash']}", "--who", "ada"]
+    assert resolve.main([row["_id"], *told]) == 0
+    looked(bench)
+    assert (posted(bench, ada), external(bench), found(bench)) == (("3", "3"), 0, {})
+    bench.audit()
+
+
+def test_what_is_due_for_another_transfer_is_not_booked_as_this_ones(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Died before it was booked, and a reorganisation has exchanged the places of two: each payee has its own."""
+    ada, bob = stranger(bench), stranger(bench)
+    first, second = paid(bench, ada), paid(bench, bob, "2")
+    with monkeypatch.context() as dying:
+        dying.setattr(onward, "explain", lambda *_: None)
+        come(bench, ada)
+    (due,) = found(bench, "resolved")["missing_in_ledger"]
+    place = {name: due[name] for name in ("tx_hash", "log_index")}
+    for sent, settled in ((first, {**place, "log_index": 7}), (second, place)):
+        changes = {"tx_hash": settled["tx_hash"], "settlement": settled}
+        bench.raw.transactions.update_one({"_id": bench.row(sent)["_id"]}, {"$set": changes})
+    come(bench, bob)
+    looked(bench)
+    assert (posted(bench, ada), posted(bench, bob), external(bench)) == (("3", "3"), ("2", "2"), 0)
+
+
+def test_a_block_that_is_back_is_not_booked_back(bench: Bench) -> None:
+    """What waited for the payee is over: the Transfer is on the chain, as it was."""
+    ada = stranger(bench)
+    sent = paid(bench, ada)
+    come(bench, ada)
+    assert reserves.take(ada["_id"], UNIT)
+    row = bench.row(sent)
+    bench.provider.private("reorg", depth=1, drop=[row["tx_hash"]])
+    looked(bench)
+    (raised,) = found(bench)["reorged"]
+    there = chain.blocks([raised["block_number"]])[raised["block_number"]]
+    bench.raw.breaks.update_one({"_id": raised["_id"]}, {"$set": {"block_hash": there.hash}})  # as if it were back
+    reserves.give_back(ada["_id"], UNIT, reserves.begin())
+    reconcile.run(60.0)
+    assert posted(bench, ada) == ("3", "3")
+    (closed,) = found(bench, "resolved")["reorged"]
+    assert closed["resolution"]["why"] == "its block is back"
 
 
 def test_however_much_they_were_paid(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
