@@ -19,7 +19,7 @@ from tests.simulation.stages import STAGES
 from tests.simulation.world import Row, World
 
 # Seconds between the looks of the calm: leases, a repair's quiet time, polls, the life of a consent, back-off.
-_PAUSES = (20, 40, 62, 62, 62, 130, 300, 400, 600, 900, 900, 2000, 7300, 19_000, 44_000, 44_000)
+_PAUSES = (20, 40, 62, 62, 62, 130, 300, 400, 600, 900, 900, 2000, 7300, 19_000, 44_000, 44_000, 90_000, 90_000)
 _RELEASED = 9  # the look before which MetaKeep goes on with what it has left lying
 _ALWAYS = (*checkers.ALWAYS, *checkers_told.ALWAYS)
 _IN_THE_END = (*_ALWAYS, *checkers.IN_THE_END, *checkers_told.IN_THE_END)
