@@ -15,8 +15,10 @@ import pytest
 from pymongo import MongoClient
 from pymongo.database import Database
 
+from getsmart import config, mongo
 from local.database import EmbeddedDatabase
-from ops import keys
+from ops import keys, migrations
+from ops.audit import __main__ as audit
 from ops.audit import code, database, dependencies, gateway, licences
 from ops.audit.findings import NotChecked
 from ops.gateway import generate
@@ -284,3 +286,40 @@ def test_a_database_user_who_may_too_much(tmp_path: Path, database_uri: str) -> 
         "other": ["database:readWrite@elsewhere"],
         "schema": ["database:dbAdmin@tests"],
     }
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_a_deployment_that_is_well_kept_is_clean(
+    environment: dict[str, str],
+    advisories: Callable[[Answer], str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All of the audit, each part looked at: the functions' own user, a key with an end, advisories of a stand-in.
+
+    It has none: what the real sources know is between them and the locks.
+    """
+    if not shutil.which("npm"):
+        pytest.skip("needs npm")
+    source = advisories(lambda _path, _asked: {})
+    for name, value in {"OSV_URL": source, "npm_config_registry": source, "npm_config_cache": str(tmp_path)}.items():
+        monkeypatch.setenv(name, value)
+    server = EmbeddedDatabase(tmp_path / "database")
+    uri = server.start()
+    try:
+        migrations.up(uri, environment["MONGODB_DATABASE"])
+        roles = [{"role": "readWrite", "db": environment["MONGODB_DATABASE"]}]
+        with MongoClient[dict[str, Any]](uri) as client:
+            client.admin.command("createUser", "functions", pwd="made-up", roles=roles)  # pragma: allowlist secret
+        monkeypatch.setenv("MONGODB_URI", uri.replace("//", "//functions:made-up@"))
+        config.forget()
+        mongo.forget()
+        soon = datetime.now(UTC) + timedelta(days=30)
+        keys.create(client_id="a", scopes=["tokens:mint"], mode="live", expires_at=soon)
+        sections = audit.audit(audit.checks(os.environ), datetime.now(UTC))
+    finally:
+        mongo.forget()
+        server.stop()
+    assert [(one.name, one.findings, one.not_checked) for one in sections if one.findings or one.not_checked] == []
+    assert len(sections) == 9
