@@ -1,7 +1,7 @@
 """Reconciliation that dies at any boundary is finished by the next one: each Transfer is booked once."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 import pytest
@@ -56,6 +56,11 @@ def all_is_well(bench: Bench) -> None:
     tick.run()
     assert not list(verify(lambda _name, _number: None))
     bench.audit_of_books()
+
+
+def posted(bench: Bench, came: Sequence[Row]) -> list[str]:
+    """What each of these wallets has, in base units."""
+    return [str(row["posted"]) for row in bench.raw.accounts.find({"_id": {"$in": [row["_id"] for row in came]}})]
 
 
 def test_a_foreign_mint_is_booked_once(bench: Bench, crashes: Crashes) -> None:
@@ -118,8 +123,7 @@ def test_what_a_newcomer_had_is_booked_once(bench: Bench, crashes: Crashes) -> N
     times = die_everywhere(bench, crashes, prepare)
     all_is_well(bench)
     assert len(came) == times > 8
-    accounts = bench.raw.accounts.find({"_id": {"$in": [row["_id"] for row in came]}})
-    assert [str(row["posted"]) for row in accounts] == [str(UNIT)] * times
+    assert posted(bench, came) == [str(UNIT)] * times
     assert len(found(bench)["missing_in_ledger"]) == times + 1
 
 
@@ -139,8 +143,7 @@ def test_what_we_paid_a_newcomer_is_passed_on_once(bench: Bench, crashes: Crashe
     times = die_everywhere(bench, crashes, prepare)
     all_is_well(bench)
     assert len(came) == times > 8
-    accounts = bench.raw.accounts.find({"_id": {"$in": [row["_id"] for row in came]}})
-    assert [str(row["posted"]) for row in accounts] == [str(UNIT)] * times
+    assert posted(bench, came) == [str(UNIT)] * times
     assert bench.raw.corrections.count_documents({}) == times
     assert found(bench) == {}
 
@@ -169,8 +172,7 @@ def test_what_comes_to_light_late_is_passed_on_once(bench: Bench, crashes: Crash
     times = die_everywhere(bench, crashes, prepare)
     all_is_well(bench)
     assert len(came) == times > 8
-    accounts = bench.raw.accounts.find({"_id": {"$in": [row["_id"] for row in came]}})
-    assert [str(row["posted"]) for row in accounts] == [str(UNIT)] * times
+    assert posted(bench, came) == [str(UNIT)] * times
     assert bench.raw.corrections.count_documents({}) == times
     assert bench.raw.transactions.count_documents({"is_unwitnessed": True}) == 0
     assert found(bench) == {}
