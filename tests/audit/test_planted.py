@@ -301,6 +301,7 @@ def test_a_deployment_that_is_well_kept_is_clean(
     It has none: what the real sources know is between them and the locks.
     """
     if not shutil.which("npm"):
+        assert not os.environ.get("CI"), "the whole audit is tested with npm"
         pytest.skip("needs npm")
     source = advisories(lambda _path, _asked: {})
     for name, value in {"OSV_URL": source, "npm_config_registry": source, "npm_config_cache": str(tmp_path)}.items():
