@@ -86,6 +86,19 @@ def reconciled() -> reconcile.Done:
     return done
 
 
+def looked(bench: Bench) -> None:
+    """The next look at what has come, and as many runs as it takes to book it."""
+    bench.time.advance(31)
+    for _ in range(6):
+        reconcile.run(60.0)
+
+
+def posted(bench: Bench, row: Row) -> tuple[str, str]:
+    """What the wallet has, and what of it is free."""
+    balance = bench.app.get("wallets/balance", f"wallet_id={row['_id']}").data
+    return balance["posted"], balance["available"]
+
+
 def found(bench: Bench, status: str = "open") -> dict[str, list[Row]]:
     """The breaks in this state, by type."""
     kinds: dict[str, list[Row]] = {}

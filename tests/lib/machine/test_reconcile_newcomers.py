@@ -10,7 +10,19 @@ from getsmart.ids import lowest_id
 from getsmart.machine import compare, discrepancies, reconcile, revisit
 from getsmart.stores import breaks, onchain
 from ops import reconcile as commands
-from tests.chainbook import OUTSIDE, ZERO, confirmed_row, external, found, on_chain, reconciled, stranger, unknown_row
+from tests.chainbook import (
+    OUTSIDE,
+    ZERO,
+    confirmed_row,
+    external,
+    found,
+    looked,
+    on_chain,
+    posted,
+    reconciled,
+    stranger,
+    unknown_row,
+)
 from tests.explained import questions
 from tests.money import Bench, Row
 
@@ -34,19 +46,6 @@ def come(bench: Bench, *rows: Row) -> None:
     """Their wallets are created, and the tick has had the time to see it."""
     bench.raw.wallets.insert_many(rows)
     looked(bench)
-
-
-def looked(bench: Bench) -> None:
-    """The next look at what has come, and as many runs as it takes to book it."""
-    bench.time.advance(31)
-    for _ in range(6):
-        reconcile.run(60.0)
-
-
-def posted(bench: Bench, row: Row) -> tuple[str, str]:
-    """What the wallet has, and what of it is free."""
-    balance = bench.app.get("wallets/balance", f"wallet_id={row['_id']}").data
-    return balance["posted"], balance["available"]
 
 
 def test_what_strangers_paid_each_other_is_theirs_when_they_come(bench: Bench) -> None:

@@ -16,7 +16,19 @@ from getsmart.mongo import to_decimal, to_units
 from getsmart.stores import breaks, onchain, reserves, transactions
 from ops import reconcile as commands
 from ops import resolve
-from tests.chainbook import OUTSIDE, ZERO, external, found, minted_row, on_chain, reconciled, stranger, unknown_row
+from tests.chainbook import (
+    OUTSIDE,
+    ZERO,
+    external,
+    found,
+    looked,
+    minted_row,
+    on_chain,
+    posted,
+    reconciled,
+    stranger,
+    unknown_row,
+)
 from tests.explained import questions
 from tests.money import Bench, Row
 from tests.support import Answer, unique
@@ -36,13 +48,6 @@ def paid(bench: Bench, whom: Row, amount: str = "3") -> Answer:
     assert bench.status(sent) == "confirmed"
     reconciled()
     return sent
-
-
-def looked(bench: Bench) -> None:
-    """The next look at what has come, and as many runs as it takes to book it."""
-    bench.time.advance(31)
-    for _ in range(6):
-        reconcile.run(60.0)
 
 
 def come(bench: Bench, *rows: Row) -> None:
@@ -77,12 +82,6 @@ def treasury(bench: Bench) -> int:
     """What the treasury has more than at genesis."""
     entries = bench.raw.entries.find({"account": "treasury", "transaction_id": {"$ne": "genesis"}})
     return sum(to_units(row["amount"]) * (1 if row["direction"] == "credit" else -1) for row in entries)
-
-
-def posted(bench: Bench, row: Row) -> tuple[str, str]:
-    """What the wallet has, and what of it is free."""
-    balance = bench.app.get("wallets/balance", f"wallet_id={row['_id']}").data
-    return balance["posted"], balance["available"]
 
 
 @pytest.mark.parametrize("form", ["address_key", "address"])
