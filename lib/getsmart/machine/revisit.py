@@ -244,7 +244,7 @@ def _hold_against_rows(found: Sequence[BreakRow]) -> None:
         for row in onchain.find_by_hashes(sorted({row["tx_hash"] for row in opened}))
         if "settlement" in row
     }
-    onward.pass_on(list(settled.values()))
+    onward.pass_on(list(settled.values()))  # also where a break of another kind stood in their place
     alone: list[BreakRow] = []
     for raised in opened:
         cause = settled.get((raised["tx_hash"], raised["log_index"]))
